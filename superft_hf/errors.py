@@ -1,0 +1,134 @@
+"""Errors a person can act on.
+
+Each says what happened, with names and numbers, and carries a hint: the next step. They cross
+process borders as `kind`, `message` and `hint` (see `superft_hf.records.Failure`), so a class name is
+part of the contract: scripts may test it.
+"""
+
+
+class SuperFTError(Exception):
+    """The base of every error that is shown to a person without a traceback."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def kind(self) -> str:
+        """The class name, as stored with a failed run."""
+        return type(self).__name__
+
+
+class ConfigError(SuperFTError):
+    """A setting is unknown, of the wrong type, or out of its range."""
+
+
+class HomeError(SuperFTError):
+    """The folder that holds the runs cannot be used."""
+
+
+class SchemaVersionError(HomeError):
+    """The database was written by another version of this program."""
+
+
+class RunNotFoundError(SuperFTError):
+    """No run has this id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"There is no run {run_id!r}.", hint="List the runs with `superft runs`.")
+
+
+class StateError(SuperFTError):
+    """The verb does not fit the state of the run."""
+
+
+class DataError(SuperFTError):
+    """The images cannot be used as they are."""
+
+
+class DataNotFoundError(DataError):
+    """The folder, file, sample or Hub data set does not exist, or cannot be reached."""
+
+
+class ArchiveError(DataError):
+    """A zip is broken, too large, or holds names that leave its folder."""
+
+
+class BadImageError(DataError):
+    """A file that should be an image cannot be decoded."""
+
+    def __init__(self, references: list[str], reason: str) -> None:
+        count = len(references)
+        subject = f"The file {references[0]} is" if count == 1 else f"{count} files are"
+        others = "" if count == 1 else f" First: {references[0]}."
+        super().__init__(
+            f"{subject} not a readable image: {reason}.{others}",
+            hint="Mend or remove it, or set data.on_bad_image to skip (skipped files are counted in the run).",
+        )
+        self.references = references
+
+
+class ClassMismatchError(DataError):
+    """A split has classes that the train split lacks."""
+
+    def __init__(self, split: str, unknown: list[str]) -> None:
+        noun = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
+        super().__init__(
+            f"The {split} split has {noun} absent from the train split: {', '.join(unknown[:5])}.",
+            hint=f"Add training images for it, or remove it from the {split} split.",
+        )
+
+
+class ModelError(SuperFTError):
+    """The base model cannot be used as it is."""
+
+
+class ModelNotFoundError(ModelError):
+    """The model does not exist, or cannot be reached."""
+
+
+class DeviceError(SuperFTError):
+    """The devices asked for are not there."""
+
+
+class OutOfMemoryError(SuperFTError):
+    """A training step did not fit into memory."""
+
+    def __init__(self, batch_size: int, device: str) -> None:
+        smaller = max(1, batch_size // 2)
+        super().__init__(
+            f"Out of memory on {device} with {batch_size} images a step.",
+            hint=f"Repeat with training.per_device_train_batch_size {smaller} and twice the "
+            "training.gradient_accumulation_steps, or a smaller model.image_size.",
+        )
+
+
+class DivergedError(SuperFTError):
+    """The loss is no longer a number."""
+
+    def __init__(self, step: int, learning_rate: float) -> None:
+        super().__init__(
+            f"The loss is no longer a number at step {step}.",
+            hint=f"Repeat with a lower training.learning_rate, such as {learning_rate / 10:.1g}.",
+        )
+
+
+class NothingTrainedError(SuperFTError):
+    """Weights that should have been trained did not change."""
+
+
+class WorkerDiedError(SuperFTError):
+    """The process that trained the run is gone without having said why."""
+
+
+class InterruptedRunError(SuperFTError):
+    """A person stopped a run that ran in the foreground."""
+
+
+class MissingPackageError(SuperFTError):
+    """A setting needs a package that is not installed."""
+
+
+class DownloadError(SuperFTError):
+    """Something that has to be fetched could not be."""

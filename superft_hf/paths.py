@@ -1,0 +1,153 @@
+"""Every file name of a home, spelt in one place.
+
+A home (`SUPERFT_HOME`, by default ./runs) holds all of a project. Names typed by a person never become
+part of a path: only a `run_id`, which is made by us, does.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from superft_hf.errors import HomeError, RunNotFoundError
+
+HOME_VARIABLE = "SUPERFT_HOME"
+CACHE_VARIABLE = "SUPERFT_CACHE"
+RUN_ID_PATTERN = re.compile(r"\d{8}-\d{4}-[a-z0-9]{4,8}")
+
+
+def home_dir(asked: str | Path | None = None) -> Path:
+    """The absolute home: what was asked for, else `SUPERFT_HOME`, else ./runs."""
+    return Path(asked or os.environ.get(HOME_VARIABLE) or "runs").expanduser().absolute()
+
+
+def make_home(home: Path) -> Path:
+    """Makes the home, and makes sure that it can be written to.
+
+    Raises:
+        HomeError: If it is a file, or cannot be created or written to.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / f".write-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise HomeError(
+            f"The folder {home} cannot be written to: {error.strerror or error}.",
+            hint=f"Choose another with --home or {HOME_VARIABLE}, or change its permissions.",
+        ) from error
+    return home
+
+
+def cache_dir() -> Path:
+    """The folder that all homes of a user share: samples, and the locks of the machine's devices."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "superft").expanduser().absolute()
+
+
+def samples_dir() -> Path:
+    """Where the samples lie once fetched."""
+    return cache_dir() / "samples"
+
+
+def leases_dir() -> Path:
+    """Where the lock files of this machine's devices lie, one file a device."""
+    return cache_dir() / "leases"
+
+
+@dataclass(frozen=True)
+class HomePaths:
+    """The files of a home that belong to no single run."""
+
+    home: Path
+
+    @property
+    def database(self) -> Path:
+        """Runs, metrics and events."""
+        return self.home / "superft.db"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        """Locked by the supervisor for as long as it lives; holds its pid."""
+        return self.home / "supervisor.lock"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor said."""
+        return self.home / "supervisor.log"
+
+    @property
+    def cache(self) -> Path:
+        """Whatever can be made again: unpacked zips, inspected models."""
+        return self.home / "cache"
+
+    @property
+    def uploads(self) -> Path:
+        """Zips that came through the browser."""
+        return self.home / "uploads"
+
+    def run(self, run_id: str) -> "RunPaths":
+        """The paths of one run.
+
+        Raises:
+            RunNotFoundError: If the id is not one that we make, so that it cannot name another folder.
+        """
+        if not RUN_ID_PATTERN.fullmatch(run_id):
+            raise RunNotFoundError(run_id)
+        return RunPaths(self.home / run_id)
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one run."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The complete RunConfig as asked."""
+        return self.folder / "config.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        """The same with every `auto` decided."""
+        return self.folder / "resolved.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, devices, git commit, data fingerprint."""
+        return self.folder / "environment.json"
+
+    @property
+    def accelerate_config(self) -> Path:
+        """Our own configuration for `accelerate launch`, so that a user's default never interferes."""
+        return self.folder / "accelerate.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What the worker said."""
+        return self.folder / "worker.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Resumable states, `checkpoint-<global_step>` each."""
+        return self.folder / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The best model, in the Hub's format."""
+        return self.folder / "model"
+
+    @property
+    def predictions(self) -> Path:
+        """One Parquet file an evaluation."""
+        return self.folder / "predictions"
+
+    def prediction_file(self, split: str, global_step: int) -> Path:
+        """The prediction file of one evaluation; `split` is eval or test."""
+        return self.predictions / f"{split}-{global_step}.parquet"
+
+    def prediction_steps(self, split: str) -> list[int]:
+        """The global steps at which this split was evaluated, in order."""
+        found = (re.fullmatch(rf"{split}-(\d+)\.parquet", path.name) for path in self.predictions.glob(f"{split}-*"))
+        return sorted(int(match[1]) for match in found if match)

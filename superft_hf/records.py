@@ -1,0 +1,230 @@
+"""Plain records that travel between store, engine, command line and pages."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from superft_hf.errors import SuperFTError
+
+
+class RunState(StrEnum):
+    """Where a run is in its life. The pages show the value as the word."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DISCARDED = "discarded"
+
+
+LIVE_STATES = (RunState.STARTING, RunState.RUNNING)
+"""A process of ours works on the run."""
+
+UNFINISHED_STATES = (RunState.QUEUED, *LIVE_STATES)
+"""The supervisor still has something to do."""
+
+TERMINAL_STATES = (RunState.COMPLETED, RunState.DISCARDED)
+"""Nothing can be discarded or stopped any more."""
+
+
+class Request(StrEnum):
+    """What a person asked of a run. Written by the person's side only; the supervisor obeys."""
+
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed.
+
+    Attributes:
+        kind: The error's class name.
+        message: What happened.
+        hint: What to do next.
+    """
+
+    kind: str
+    message: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        """Makes a failure of any exception; an unexpected one points at the log."""
+        if isinstance(error, SuperFTError):
+            return cls(error.kind, error.message, error.hint)
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        return cls(type(error).__name__, text[0][:500], "The log of the run has the details.")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One row of the run list: everything a table or a headline needs, without reading the metrics.
+
+    Attributes:
+        run_id: Made by us, such as `20261124-0233-k3f9`.
+        name: Free text, never empty: the run id when none was given.
+        state: See RunState.
+        model: `model.name_or_path` of the config.
+        data: `data.name_or_path` of the config.
+        created_at: UTC, ISO 8601; likewise started_at and ended_at, which are None until then.
+        request: What a person last asked for, or None.
+        is_held: A held run waits in the queue until it is let go.
+        failure: Only for failed runs.
+        global_step: Optimizer updates made so far.
+        max_steps: Optimizer updates planned; 0 until known.
+        epoch: Passes over the train split made so far, with a fraction.
+        num_train_epochs: Passes planned; 0 until known.
+        best_metric: Name of the metric that chooses the best checkpoint, such as `eval_loss`.
+        best_value: Its best value so far.
+        best_step: The global step of that evaluation.
+        accuracy: `eval_accuracy` at the best step.
+        evaluation: Figures of the best model by split: `{"eval": {...}, "test": {...}}`, without prefixes.
+        facts: What the worker found out: class names, image counts by split, device, and so on.
+        waiting_for: Why a queued run does not start, in words, or None.
+    """
+
+    run_id: str
+    name: str
+    state: RunState
+    task: str
+    model: str
+    data: str
+    created_at: str
+    started_at: str | None = None
+    ended_at: str | None = None
+    request: str | None = None
+    is_held: bool = False
+    failure: Failure | None = None
+    global_step: int = 0
+    max_steps: int = 0
+    epoch: float = 0.0
+    num_train_epochs: float = 0.0
+    best_metric: str | None = None
+    best_value: float | None = None
+    best_step: int | None = None
+    accuracy: float | None = None
+    evaluation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    waiting_for: str | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a process works on it."""
+        return self.state in LIVE_STATES
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is queued or live."""
+        return self.state in UNFINISHED_STATES
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values, for JSON."""
+        return {**asdict(self), "state": str(self.state)}
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """A process that works on a run.
+
+    Attributes:
+        pid: The process id.
+        started: When the process began, seconds since the epoch: a pid alone may be another's by now.
+        role: `launcher`, or `rank 0`, `rank 1`, …
+    """
+
+    pid: int
+    started: float
+    role: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Who did what to a run, and when (UTC, ISO 8601)."""
+
+    time: str
+    by: str
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a picker shows of a model, the same for the Hub, a local folder and a sample.
+
+    Attributes:
+        name_or_path: What goes into the config.
+        title: Short name for people.
+        description: One quiet line.
+        source: `hub`, `local` or `sample`.
+        architecture: Such as `resnet` or `tf_efficientnet_lite0`; empty when unknown.
+        num_parameters: None when it cannot be known without downloading.
+        size_bytes: Of the weights; None when unknown.
+        image_size: Height and width in pixels that the model expects; None when unknown.
+        licence: As its authors name it; empty when unknown.
+        num_labels: Classes of its present head; None when unknown.
+        revision: The commit hash, where there is one.
+        problem: Why it cannot be trained here, or None.
+        hint: What to do about the problem.
+    """
+
+    name_or_path: str
+    title: str
+    description: str
+    source: str
+    architecture: str = ""
+    num_parameters: int | None = None
+    size_bytes: int | None = None
+    image_size: int | None = None
+    licence: str = ""
+    num_labels: int | None = None
+    revision: str | None = None
+    problem: str | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a picker shows of a set of images, the same for the Hub, a local folder, a zip and a sample.
+
+    Attributes:
+        counts: Images by class name, by split (train, eval, test): `{"train": {"cat": 12}}`.
+        is_cut: Names of the splits that were cut from train rather than given.
+        licence_note: A sentence to show where the licence asks for it.
+    """
+
+    name_or_path: str
+    title: str
+    description: str
+    source: str
+    class_names: tuple[str, ...] = ()
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    is_cut: tuple[str, ...] = ()
+    licence: str = ""
+    licence_note: str = ""
+
+    @property
+    def num_images(self) -> int:
+        """Images in all splits."""
+        return sum(sum(by_class.values()) for by_class in self.counts.values())
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the pre-flight report.
+
+    Attributes:
+        level: `fine`, `know` or `blocks`.
+        title: The finding in a few words.
+        text: Its consequence, with numbers.
+        hint: What to do; empty when there is nothing to do.
+        kind: Class name of the error that a start would raise; empty unless it blocks.
+    """
+
+    level: str
+    title: str
+    text: str = ""
+    hint: str = ""
+    kind: str = ""
