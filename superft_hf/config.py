@@ -29,7 +29,9 @@ def _devices_text(value: object) -> object:
 Devices = Annotated[str, BeforeValidator(_devices_text), Field(pattern=r"^(auto|cpu|\d+(,\d+)*)$")]
 
 
-def setting(default: Any, title: str, description: str, *, basic: bool = False, unit: str = "", **limits: Any) -> Any:
+def setting(
+    default: Any, title: str, description: str, *, basic: bool = False, unit: str = "", **limits: Any
+) -> Any:
     """A pydantic Field with what a form needs besides.
 
     Args:
@@ -47,14 +49,21 @@ def setting(default: Any, title: str, description: str, *, basic: bool = False, 
 class Group(BaseModel):
     """A frozen group of settings that refuses unknown keys and silent conversions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class ModelConfig(Group):
     """The `model:` group."""
 
     name_or_path: str = setting(
-        ..., "Model", "Hub id, local folder, or sample:efficientnet-lite0.", basic=True, min_length=1, max_length=500
+        ...,
+        "Model",
+        "Hub id, local folder, or sample:efficientnet-lite0.",
+        basic=True,
+        min_length=1,
+        max_length=500,
     )
     revision: str = setting(
         "main", "Revision", "Branch, tag or commit of a Hub model; a run pins it to the commit.",
@@ -91,13 +100,19 @@ class DataConfig(Group):
         min_length=1, max_length=200,
     )  # fmt: skip
     config_name: str | None = setting(
-        None, "Configuration", "Configuration of a Hub data set that has several; null: its default.", max_length=200
+        None,
+        "Configuration",
+        "Configuration of a Hub data set that has several; null: its default.",
+        max_length=200,
     )
     image_column: str | None = setting(
         None, "Image column", "Column with the images of a Hub data set; null: found by type.", max_length=200
     )
     label_column: str | None = setting(
-        None, "Label column", "Column with the classes of a Hub data set; null: found by type and name.", max_length=200
+        None,
+        "Label column",
+        "Column with the classes of a Hub data set; null: found by type and name.",
+        max_length=200,
     )
     train_split: str = setting(
         "train", "Train split", "Name of the split to train on.", min_length=1, max_length=200
@@ -121,10 +136,15 @@ class DataConfig(Group):
         "compared on the same images.", ge=0, le=2**31 - 1,
     )  # fmt: skip
     max_train_samples: int | None = setting(
-        None, "Train images at most", "Train on a stratified part of the train split only; null: all of it.", ge=2
+        None,
+        "Train images at most",
+        "Train on a stratified part of the train split only; null: all of it.",
+        ge=2,
     )
     on_bad_image: Literal["error", "skip"] = setting(
-        "error", "Unreadable images", "error: refuse to start and name them; skip: leave them out and count them."
+        "error",
+        "Unreadable images",
+        "error: refuse to start and name them; skip: leave them out and count them.",
     )
 
     @model_validator(mode="after")
@@ -144,7 +164,11 @@ class AugmentationConfig(Group):
         "turned, recoloured and partly erased.", basic=True,
     )  # fmt: skip
     crop_scale: float | None = setting(
-        None, "Smallest crop", "Smallest share of the image's area that a random crop keeps; 1: no crop.", gt=0, le=1
+        None,
+        "Smallest crop",
+        "Smallest share of the image's area that a random crop keeps; 1: no crop.",
+        gt=0,
+        le=1,
     )
     horizontal_flip: float | None = setting(
         None, "Mirror", "Probability of swapping left and right.", ge=0, le=1
@@ -167,7 +191,12 @@ class TrainingConfig(Group):
     """The `training:` group. Names are TrainingArguments' names."""
 
     num_train_epochs: int = setting(
-        5, "Epochs", "Passes over the train split; early stopping may end sooner.", basic=True, ge=1, le=10_000
+        5,
+        "Epochs",
+        "Passes over the train split; early stopping may end sooner.",
+        basic=True,
+        ge=1,
+        le=10_000,
     )
     time_budget_s: float | None = setting(
         None, "Time budget", "When set, a short measurement chooses the number of epochs that fit into this time.",
@@ -192,32 +221,53 @@ class TrainingConfig(Group):
     momentum: float = setting(
         0.9, "Momentum", "Momentum of the sgd and rmsprop optimizers; others have their own.", ge=0, lt=1
     )
-    lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup", "polynomial"] = setting(
-        "cosine", "Schedule", "How the learning rate falls after warm-up."
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup", "polynomial"] = (
+        setting("cosine", "Schedule", "How the learning rate falls after warm-up.")
     )
     warmup_steps: float = setting(
-        0.05, "Warm-up", "Steps until the peak learning rate; below 1: a share of all steps.", ge=0, le=1_000_000
+        0.05,
+        "Warm-up",
+        "Steps until the peak learning rate; below 1: a share of all steps.",
+        ge=0,
+        le=1_000_000,
     )
     weight_decay: float = setting(
-        0.01, "Weight decay", "Decoupled decay of the weights at each step; norms and biases are left out.", ge=0, le=1
+        0.01,
+        "Weight decay",
+        "Decoupled decay of the weights at each step; norms and biases are left out.",
+        ge=0,
+        le=1,
     )
     max_grad_norm: float = setting(
         1.0, "Gradient clipping", "Largest norm of the gradient; 0: no clipping.", ge=0, le=1e6
     )
-    l1: float = setting(0.0, "L1", "λ of λ·Σ|W| over the trained weights, added to the training loss.", ge=0, le=1)
+    l1: float = setting(
+        0.0, "L1", "λ of λ·Σ|W| over the trained weights, added to the training loss.", ge=0, le=1
+    )
     l2: float = setting(
         0.0, "L2", "λ of λ·Σ‖W‖² over the trained weights, added to the training loss (apart from weight decay).",
         ge=0, le=1,
     )  # fmt: skip
     label_smoothing_factor: float = setting(
-        0.0, "Label smoothing", "Share of the label spread evenly over all classes while training.", ge=0, lt=1
+        0.0,
+        "Label smoothing",
+        "Share of the label spread evenly over all classes while training.",
+        ge=0,
+        lt=1,
     )
     class_weights: Literal["none", "balanced"] = setting(
-        "none", "Class weights", "balanced: rare classes count more in the training loss, by inverse frequency."
+        "none",
+        "Class weights",
+        "balanced: rare classes count more in the training loss, by inverse frequency.",
     )
-    seed: int = setting(42, "Seed", "Decides order, augmentation, dropout and new weights.", ge=0, le=2**31 - 1)
+    seed: int = setting(
+        42, "Seed", "Decides order, augmentation, dropout and new weights.", ge=0, le=2**31 - 1
+    )
     logging_steps: int | None = setting(
-        None, "Logging steps", "Steps between two points of the training curve; null: ten points an epoch.", ge=1
+        None,
+        "Logging steps",
+        "Steps between two points of the training curve; null: ten points an epoch.",
+        ge=1,
     )
     dataloader_num_workers: int = setting(
         0, "Loader processes", "Processes that prepare images beside the training process.", ge=0, le=256
@@ -235,7 +285,10 @@ class EarlyStoppingConfig(Group):
         basic=True, ge=1, le=10_000, unit="epochs",
     )  # fmt: skip
     metric: Metric = setting(
-        "eval_loss", "Best by", "Chooses the checkpoint that is kept, and is watched by early stopping.", basic=True
+        "eval_loss",
+        "Best by",
+        "Chooses the checkpoint that is kept, and is watched by early stopping.",
+        basic=True,
     )
 
 
@@ -255,7 +308,11 @@ class HardwareConfig(Group):
         "auto", "Memory format", "auto: channels-last for convolutional networks, which is faster."
     )
     threads: int | None = setting(
-        None, "Threads", "CPU threads of each process; null: the cores divided among the processes.", ge=1, le=1024
+        None,
+        "Threads",
+        "CPU threads of each process; null: the cores divided among the processes.",
+        ge=1,
+        le=1024,
     )
 
 

@@ -45,7 +45,9 @@ def read_config(path: Path) -> RunConfig:
             hint="`superft init > run.yaml` writes a complete one.",
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"The file {path} is not a text file.", hint="Give the path of a run's YAML file.") from error
+        raise ConfigError(
+            f"The file {path} is not a text file.", hint="Give the path of a run's YAML file."
+        ) from error
     return parse_config(text, where=str(path))
 
 
@@ -104,7 +106,9 @@ def dump_config(config: RunConfig, *, commented: bool = False) -> str:
     out = io.StringIO()
     yaml = YAML()
     yaml.width = 4096
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     yaml.dump(values, out)
     return out.getvalue()
 

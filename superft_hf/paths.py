@@ -149,5 +149,8 @@ class RunPaths:
 
     def prediction_steps(self, split: str) -> list[int]:
         """The global steps at which this split was evaluated, in order."""
-        found = (re.fullmatch(rf"{split}-(\d+)\.parquet", path.name) for path in self.predictions.glob(f"{split}-*"))
+        found = (
+            re.fullmatch(rf"{split}-(\d+)\.parquet", path.name)
+            for path in self.predictions.glob(f"{split}-*")
+        )
         return sorted(int(match[1]) for match in found if match)

@@ -63,7 +63,11 @@ class Setting:
     def limits(self) -> str:
         """The allowed values in words; empty when any will do."""
         if self.choices:
-            return "one of " + ", ".join(self.choices) if self.kind == "choice" else "any of " + ", ".join(self.choices)
+            return (
+                "one of " + ", ".join(self.choices)
+                if self.kind == "choice"
+                else "any of " + ", ".join(self.choices)
+            )
         parts = []
         if self.minimum is not None:
             parts.append(f"{'above' if self.is_minimum_open else 'at least'} {self.minimum:g}")
@@ -88,7 +92,9 @@ def settings_table() -> str:
     for one in all_settings():
         default = "required" if one.is_required else f"`{_yaml_text(one.default)}`"
         unit = f" ({one.unit})" if one.unit else ""
-        lines.append(f"| `{one.key}` | {default} | {one.limits}{unit} | {one.description.replace('|', chr(92) + '|')} |")
+        lines.append(
+            f"| `{one.key}` | {default} | {one.limits}{unit} | {one.description.replace('|', chr(92) + '|')} |"
+        )
     return "\n".join(lines)
 
 

@@ -180,7 +180,9 @@ class RunStore:
                 connection.execute(_event(run_id, by, "held" if is_held else "let go", ""))
                 return
         record = self.get_run(run_id)
-        raise StateError(f"The run {record.name} is {record.state}, not queued.", hint="Only queued runs wait.")
+        raise StateError(
+            f"The run {record.name} is {record.state}, not queued.", hint="Only queued runs wait."
+        )
 
     def delete_run(self, run_id: str) -> None:
         """Removes a run that is not at work, with its folder.
@@ -210,13 +212,22 @@ class RunStore:
             return
         moment = _now()
         rows = [
-            {"run_id": run_id, "step": step, "epoch": epoch, "key": key, "value": float(value), "time": moment}
+            {
+                "run_id": run_id,
+                "step": step,
+                "epoch": epoch,
+                "key": key,
+                "value": float(value),
+                "time": moment,
+            }
             for key, value in values.items()
         ]
         with self._write() as connection:
             connection.execute(sa.insert(schema.metrics).prefix_with("OR REPLACE"), rows)
 
-    def read_metrics(self, run_id: str, after_row: int = 0, keys: Sequence[str] | None = None) -> pd.DataFrame:
+    def read_metrics(
+        self, run_id: str, after_row: int = 0, keys: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """The points of a run that came after a row, in the order in which they were logged.
 
         Args:
@@ -260,7 +271,9 @@ class RunStore:
     def sparklines(self, run_ids: Sequence[str], key: str) -> dict[str, list[float]]:
         """One key's values in the order of the steps, by run."""
         table = schema.metrics
-        query = sa.select(table.c.run_id, table.c.value).where(table.c.run_id.in_(run_ids), table.c.key == key)
+        query = sa.select(table.c.run_id, table.c.value).where(
+            table.c.run_id.in_(run_ids), table.c.key == key
+        )
         lines: dict[str, list[float]] = {}
         for row in self._select(query.order_by(table.c.run_id, table.c.step)):
             lines.setdefault(row["run_id"], []).append(row["value"])

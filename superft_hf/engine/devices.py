@@ -1,0 +1,158 @@
+"""Which devices this machine has, found without importing torch, and their leases.
+
+A device is leased by locking its file in the cache that all homes of a user share, so that two homes never
+train on one GPU. The lock's file descriptor is handed down to the worker: the lease lasts as long as any
+process that holds it, whatever becomes of the supervisor.
+"""
+
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from superft_hf.config import HardwareConfig
+from superft_hf.errors import DeviceError
+from superft_hf.paths import leases_dir
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU: its index, name and memory in bytes."""
+
+    index: int
+    name: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a run may use.
+
+    Attributes:
+        kind: `cuda`, `mps` or `cpu`.
+        indices: Indices of the GPUs it may use; empty unless `cuda`.
+        num_processes: How many processes train.
+    """
+
+    kind: str
+    indices: tuple[int, ...]
+    num_processes: int
+
+
+@lru_cache(maxsize=1)
+def list_gpus() -> tuple[Gpu, ...]:
+    """The machine's NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves visible; empty when there are none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    query = [program, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    rows = (
+        [line.split(", ") for line in done.stdout.splitlines() if line.count(",") == 2]
+        if not done.returncode
+        else []
+    )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    allowed = None if visible is None else {part.strip() for part in visible.split(",")}
+    return tuple(
+        Gpu(int(index), name, int(memory) * 2**20)
+        for index, name, memory in rows
+        if allowed is None or index in allowed
+    )
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_devices(hardware: HardwareConfig) -> Devices:
+    """Decides which devices a run may use.
+
+    Raises:
+        DeviceError: If GPUs are named that are not there, or fewer than the processes asked for.
+    """
+    gpus = {gpu.index: gpu for gpu in list_gpus()}
+    wanted = hardware.num_processes
+    if hardware.devices in ("auto", "cpu"):
+        if hardware.devices == "cpu" or not gpus:
+            is_apple = (
+                hardware.devices == "auto" and platform.system() == "Darwin" and platform.machine() == "arm64"
+            )
+            return Devices("mps" if is_apple and wanted == 1 else "cpu", (), wanted)
+        indices = tuple(gpus)
+    else:
+        indices = tuple(int(part) for part in hardware.devices.split(","))
+        missing = [index for index in indices if index not in gpus]
+        if missing:
+            raise DeviceError(
+                f"hardware.devices names GPU {missing[0]}, but this machine has {_count(len(gpus))}.",
+                hint="Set it to auto, cpu, or numbers that `superft doctor` lists.",
+            )
+    if wanted > len(indices):
+        raise DeviceError(
+            f"hardware.num_processes is {wanted}, but only {_count(len(indices))} may be used.",
+            hint="Lower it, or allow more GPUs with hardware.devices.",
+        )
+    return Devices("cuda", indices, wanted)
+
+
+class Lease:
+    """Devices that are held until it is closed, or until every process that inherited it has ended."""
+
+    def __init__(self, devices: Devices, descriptors: Sequence[int]) -> None:
+        self.devices = devices
+        self.descriptors = tuple(descriptors)
+
+    def close(self) -> None:
+        """Gives the devices back as far as this process is concerned."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors = ()
+
+
+def try_lease(hardware: HardwareConfig) -> Lease | None:
+    """Leases as many of the allowed devices as the run needs, or none.
+
+    Returns:
+        The lease, or None when too few are free at the moment.
+
+    Raises:
+        DeviceError: As find_devices.
+    """
+    devices = find_devices(hardware)
+    leases_dir().mkdir(parents=True, exist_ok=True)
+    names = [f"cuda-{index}" for index in devices.indices] or [devices.kind]
+    needed = devices.num_processes if devices.indices else 1
+    held: dict[str, int] = {}
+    for name in names:
+        descriptor = _try_lock(name)
+        if descriptor is not None:
+            held[name] = descriptor
+        if len(held) == needed:
+            chosen = tuple(index for index in devices.indices if f"cuda-{index}" in held)
+            return Lease(Devices(devices.kind, chosen, devices.num_processes), tuple(held.values()))
+    for descriptor in held.values():
+        os.close(descriptor)
+    return None
+
+
+def _try_lock(name: str) -> int | None:
+    descriptor = os.open(leases_dir() / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _count(number: int) -> str:
+    return "no GPU" if number == 0 else "1 GPU" if number == 1 else f"{number} GPUs"
