@@ -1,0 +1,76 @@
+"""From a resolved RunConfig to TrainingArguments."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from superft_hf.config import RunConfig
+
+LOGS_PER_EPOCH = 10
+
+
+def training_arguments(config: RunConfig, output_dir: Path) -> TrainingArguments:
+    """The arguments of a run whose `auto` values are decided.
+
+    Args:
+        config: See `superft_hf.training.resolve`.
+        output_dir: Where checkpoints go.
+    """
+    training, hardware, stopping = config.training, config.hardware, config.early_stopping
+    on_cpu = hardware.devices == "cpu"
+    options: dict[str, Any] = {}
+    if training.optim in ("sgd", "rmsprop"):
+        options["optim_args"] = f"momentum={training.momentum}"
+    if training.dataloader_num_workers:
+        options |= {"dataloader_prefetch_factor": 4}
+    return TrainingArguments(
+        output_dir=str(output_dir),
+        run_name=config.name,
+        num_train_epochs=training.num_train_epochs,
+        per_device_train_batch_size=training.per_device_train_batch_size,
+        per_device_eval_batch_size=training.per_device_eval_batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        learning_rate=training.learning_rate,
+        optim=training.optim,
+        lr_scheduler_type=training.lr_scheduler_type,
+        warmup_steps=training.warmup_steps,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        seed=training.seed,
+        data_seed=training.seed,
+        logging_steps=training.logging_steps or 1,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,  # a loss that is no number must be seen, not averaged away
+        report_to=list(training.report_to) or "none",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,  # the best and the last
+        load_best_model_at_end=True,
+        metric_for_best_model=stopping.metric,
+        greater_is_better=not stopping.metric.endswith("loss"),
+        dataloader_num_workers=training.dataloader_num_workers,
+        dataloader_pin_memory=not on_cpu,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+        use_cpu=on_cpu,
+        bf16=hardware.mixed_precision == "bf16",
+        fp16=hardware.mixed_precision == "fp16",
+        # Layers that are frozen for the first epochs take no part in the backward pass of these.
+        ddp_find_unused_parameters=config.model.strategy == "head-then-full",
+        restore_callback_states_from_checkpoint=True,
+        **options,
+    )
+
+
+def updates_per_epoch(config: RunConfig, num_train: int) -> int:
+    """Optimizer updates in one epoch of `num_train` images."""
+    batches = math.ceil(num_train / (config.training.per_device_train_batch_size * config.hardware.num_processes))
+    return math.ceil(batches / config.training.gradient_accumulation_steps)
+
+
+def logging_steps(config: RunConfig, num_train: int) -> int:
+    """Steps between two points of the training curve: as asked, else about ten points an epoch."""
+    return config.training.logging_steps or max(1, updates_per_epoch(config, num_train) // LOGS_PER_EPOCH)

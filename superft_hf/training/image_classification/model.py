@@ -1,0 +1,138 @@
+"""Loading any image classifier with a new head, and finding which part of it is the head."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    BaseImageProcessor,
+    PreTrainedModel,
+)
+
+from superft_hf.config import ModelConfig
+from superft_hf.errors import ModelError
+from superft_hf.hub import model_folder
+from superft_hf.training.image_classification.image_size import resize_model, resize_processor
+
+CONVOLUTIONAL_SHARE = 0.5
+"""From this share of parameters in convolutions on, channels-last is the faster memory format."""
+
+
+def load_model(config: ModelConfig, class_names: Sequence[str]) -> tuple[PreTrainedModel, BaseImageProcessor]:
+    """Loads a base model whose head is new and fits the classes, and its image processor.
+
+    New weights come from torch's global generator: seed it before.
+
+    Args:
+        config: The `model:` group.
+        class_names: C names by class id.
+
+    Raises:
+        ModelNotFoundError: If the model cannot be found.
+        ModelError: If it cannot be loaded, or cannot take `model.image_size`.
+    """
+    folder = model_folder(config.name_or_path)
+    id2label = dict(enumerate(class_names))
+    options: dict[str, Any] = {
+        "revision": config.revision, "num_labels": len(class_names), "id2label": id2label,
+        "label2id": {name: index for index, name in id2label.items()},
+    }  # fmt: skip
+    try:
+        model = AutoModelForImageClassification.from_pretrained(
+            folder, ignore_mismatched_sizes=True, use_safetensors=True, trust_remote_code=False, **options
+        )
+        processor = AutoImageProcessor.from_pretrained(
+            folder, revision=config.revision, trust_remote_code=False
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"The model {config.name_or_path} cannot be loaded: {str(error).strip().splitlines()[0][:300]}",
+            hint="It needs config.json, preprocessor_config.json and model.safetensors of an image classifier.",
+        ) from error
+    _renew_head(model)
+    if config.image_size is not None:
+        processor = resize_processor(processor, model, config.image_size)
+        model = resize_model(model, config.image_size, config.name_or_path)
+    if config.dropout is not None:
+        add_dropout(model, config.dropout)
+    return model, processor
+
+
+def model_commit(config: ModelConfig) -> str:
+    """The commit hash of a Hub model, as far as transformers knows it; else the revision as asked."""
+    folder = model_folder(config.name_or_path)
+    return getattr(AutoConfig.from_pretrained(folder, revision=config.revision), "_commit_hash", None) or config.revision
+
+
+def head_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """The modules that turn features into logits: everything outside the model's body.
+
+    Raises:
+        ModelError: If body and head cannot be told apart.
+    """
+    if hasattr(model, "timm_model"):
+        found = model.timm_model.get_classifier()
+        heads = list(found) if isinstance(found, (tuple, list)) else [found]
+    else:
+        body = getattr(model, model.base_model_prefix, None)
+        heads = [child for child in model.children() if child is not body] if body is not None else []
+    heads = [head for head in heads if any(True for _ in head.parameters())]
+    if not heads:
+        raise ModelError(
+            f"The classification layer of {type(model).__name__} cannot be told from its body.",
+            hint="Set model.strategy to full.",
+        )
+    return heads
+
+
+def output_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The layers of the head whose outputs are the logits."""
+    size = model.config.num_labels
+    modules = [module for head in head_modules(model) for module in head.modules()]
+    return [
+        module for module in modules
+        if getattr(module, "out_features", None) == size or getattr(module, "out_channels", None) == size
+    ]  # fmt: skip
+
+
+def add_dropout(model: PreTrainedModel, share: float) -> None:
+    """Drops a share of the features that the output layers read, while training.
+
+    A hook rather than a module: the saved model stays a plain one of its architecture.
+
+    Raises:
+        ModelError: If the model has no such layer.
+    """
+    layers = output_layers(model)
+    if not layers:
+        raise ModelError(
+            f"No layer of {type(model).__name__} is known to make the logits, so dropout has no place.",
+            hint="Set model.dropout to null.",
+        )
+    if hasattr(model, "timm_model") and hasattr(model.timm_model, "drop_rate"):
+        model.timm_model.drop_rate = 0.0  # timm applies its own here; the setting takes its place
+
+    def drop(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (nn.functional.dropout(inputs[0], share, layer.training), *inputs[1:])
+
+    for layer in layers:
+        layer.register_forward_pre_hook(drop)
+
+
+def choose_memory_format(model: nn.Module) -> str:
+    """`channels_last` when most parameters are in convolutions, else `contiguous`."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    inside = sum(parameter.numel() for module in convolutions for parameter in module.parameters(recurse=False))
+    return "channels_last" if inside >= CONVOLUTIONAL_SHARE * total else "contiguous"
+
+
+def _renew_head(model: PreTrainedModel) -> None:
+    """Starts the head anew even where the old one happens to have as many classes."""
+    for layer in output_layers(model):
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
