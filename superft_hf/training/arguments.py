@@ -67,7 +67,9 @@ def training_arguments(config: RunConfig, output_dir: Path) -> TrainingArguments
 
 def updates_per_epoch(config: RunConfig, num_train: int) -> int:
     """Optimizer updates in one epoch of `num_train` images."""
-    batches = math.ceil(num_train / (config.training.per_device_train_batch_size * config.hardware.num_processes))
+    batches = math.ceil(
+        num_train / (config.training.per_device_train_batch_size * config.hardware.num_processes)
+    )
     return math.ceil(batches / config.training.gradient_accumulation_steps)
 
 

@@ -60,7 +60,9 @@ def measure_pace(
     return Pace(sum(times[1:]) / PROBE_STEPS, time.perf_counter() - begun)
 
 
-def fitting_epochs(pace: Pace, budget_s: float, train_batches: int, eval_batches: int, test_batches: int) -> int:
+def fitting_epochs(
+    pace: Pace, budget_s: float, train_batches: int, eval_batches: int, test_batches: int
+) -> int:
     """Epochs, each with its evaluation, that fit beside the final test; at least 1.
 
     Example:
@@ -81,7 +83,10 @@ def _batch(
 ) -> dict[str, torch.Tensor]:
     dataset, size = source
     indices = [(number * size + position) % len(dataset) for position in range(min(size, len(dataset)))]
-    return {name: tensor.to(device) for name, tensor in collate([dataset[key(index)] for index in indices]).items()}
+    return {
+        name: tensor.to(device)
+        for name, tensor in collate([dataset[key(index)] for index in indices]).items()
+    }
 
 
 def _wait(device: torch.device) -> None:

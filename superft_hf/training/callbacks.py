@@ -56,7 +56,12 @@ class StoreCallback(TrainerCallback):
             self._store.update_run(self._run_id, global_step=state.global_step, epoch=float(state.epoch or 0))
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: Any,
     ) -> None:
         """Writes the points of all curves."""
         if not state.is_world_process_zero:
@@ -65,22 +70,35 @@ class StoreCallback(TrainerCallback):
         values = {
             key: value
             for key, value in logs.items()
-            if key != "epoch" and (is_curve or (key.startswith(("eval_", "test_")) and not key.endswith(_LEFT_OUT)))
+            if key != "epoch"
+            and (is_curve or (key.startswith(("eval_", "test_")) and not key.endswith(_LEFT_OUT)))
         }
         self._store.log_metrics(self._run_id, state.global_step, float(state.epoch or 0), values)
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
     ) -> None:
         """Says how the epoch went."""
         if state.is_world_process_zero and "eval_loss" in metrics:
-            loss = next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), float("nan"))
+            loss = next(
+                (entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), float("nan")
+            )
             logger.info(
                 "epoch %g  train_loss %.4f  eval_loss %.4f  eval_accuracy %.4f",
-                round(state.epoch or 0, 2), loss, metrics["eval_loss"], metrics.get("eval_accuracy", float("nan")),
-            )  # fmt: skip
+                round(state.epoch or 0, 2),
+                loss,
+                metrics["eval_loss"],
+                metrics.get("eval_accuracy", float("nan")),
+            )
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Writes the best value: it is known only after the evaluation that made it."""
         if state.is_world_process_zero and state.best_metric is not None:
             self._store.update_run(

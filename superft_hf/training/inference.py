@@ -12,7 +12,12 @@ from pathlib import Path
 import torch
 import transformers
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification, BaseImageProcessor, PreTrainedModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    BaseImageProcessor,
+    PreTrainedModel,
+)
 
 from superft_hf.errors import BadImageError, ModelNotFoundError, SuperFTError
 from superft_hf.records import Failure
@@ -22,7 +27,9 @@ from superft_hf.sources.images import open_rgb
 BATCH = 16
 
 
-def predict(model_folder: str, encoded_images: Sequence[bytes], top_k: int = 5) -> list[list[tuple[str, float]]]:
+def predict(
+    model_folder: str, encoded_images: Sequence[bytes], top_k: int = 5
+) -> list[list[tuple[str, float]]]:
     """The most probable classes of some images.
 
     Args:
@@ -41,7 +48,9 @@ def predict(model_folder: str, encoded_images: Sequence[bytes], top_k: int = 5) 
     return predict_images(model_folder, images, top_k)
 
 
-def predict_images(model_folder: str, images: Sequence[Image.Image], top_k: int = 5) -> list[list[tuple[str, float]]]:
+def predict_images(
+    model_folder: str, images: Sequence[Image.Image], top_k: int = 5
+) -> list[list[tuple[str, float]]]:
     """As `predict`, for RGB images."""
     model, processor = _load(model_folder, _stamp(model_folder))
     names = model.config.id2label
@@ -52,7 +61,9 @@ def predict_images(model_folder: str, images: Sequence[Image.Image], top_k: int 
             probabilities = model(pixel_values=inputs["pixel_values"]).logits.float().softmax(dim=-1)
         values, indices = probabilities.topk(min(top_k, probabilities.shape[-1]))
         for row_values, row_indices in zip(values.tolist(), indices.tolist(), strict=True):
-            found.append([(names[index], value) for index, value in zip(row_indices, row_values, strict=True)])
+            found.append(
+                [(names[index], value) for index, value in zip(row_indices, row_values, strict=True)]
+            )
     return found
 
 

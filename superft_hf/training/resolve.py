@@ -49,7 +49,9 @@ def decide_model(config: RunConfig, task: TaskRun, num_train: int) -> RunConfig:
     hardware = config.hardware
     if hardware.memory_format == "auto":
         hardware = hardware.model_copy(update={"memory_format": task.choose_memory_format()})
-    model = config.model.model_copy(update={"revision": model_commit(config.model), "image_size": task.image_size})
+    model = config.model.model_copy(
+        update={"revision": model_commit(config.model), "image_size": task.image_size}
+    )
     training = config.training.model_copy(update={"logging_steps": logging_steps(config, num_train)})
     return config.model_copy(update={"hardware": hardware, "model": model, "training": training})
 

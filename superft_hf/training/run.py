@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
-from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments, set_seed
 
 from superft_hf.config import RunConfig
 from superft_hf.errors import DataNotFoundError
@@ -66,12 +66,11 @@ def train_run(context: RunContext) -> None:
         resolve.write_resolved(context.paths, config)
         resolve.write_environment(context.paths, config, scan.fingerprint)
     strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
-    check = ChangeCheck(task.model, task.heads)
     trainer = _make_trainer(context, config, task, args, strategy)
     if is_main:
         context.store.update_run(context.run_id, facts=_facts(config, task, strategy, scan))
     trainer.train()
-    _finish(context, task, trainer, check, strategy)
+    _finish(context, task, trainer)
 
 
 def _decide_epochs(config: RunConfig, task: TaskRun, args: TrainingArguments, spent_s: float) -> RunConfig:
@@ -84,7 +83,9 @@ def _decide_epochs(config: RunConfig, task: TaskRun, args: TrainingArguments, sp
         sizes = (args.per_device_train_batch_size, args.per_device_eval_batch_size)
         train, evaluation, test = task.train_dataset(), task.eval_dataset("eval"), task.eval_dataset("test")
         collate = task.collator(config.hardware.memory_format)
-        pace = measure_pace(task.model, task.loss, (train, sizes[0]), (evaluation, sizes[1]), collate, args.device)
+        pace = measure_pace(
+            task.model, task.loss, (train, sizes[0]), (evaluation, sizes[1]), collate, args.device
+        )
         batches = [
             math.ceil(len(part) / (size * args.world_size))
             for part, size in ((train, sizes[0]), (evaluation, sizes[1]), (test, sizes[1]))
@@ -103,9 +104,10 @@ def _make_trainer(
     callbacks: list[Any] = [StoreCallback(context.store, context.run_id)]
     if config.early_stopping.patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping.patience))
-    return RunTrainer(
+    trainer = RunTrainer(
         loss=task.loss,
         strategy=strategy,
+        check=ChangeCheck(task.model, task.heads),
         l1=config.training.l1,
         l2=config.training.l2,
         predictions_path=context.paths.prediction_file,
@@ -119,6 +121,8 @@ def _make_trainer(
         compute_metrics=task.compute_metrics,
         callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)  # the store has the figures, and the log says them in words
+    return trainer
 
 
 def _facts(config: RunConfig, task: TaskRun, strategy: Strategy, scan: Scan) -> dict[str, Any]:
@@ -130,26 +134,30 @@ def _facts(config: RunConfig, task: TaskRun, strategy: Strategy, scan: Scan) -> 
     }
 
 
-def _finish(
-    context: RunContext, task: TaskRun, trainer: RunTrainer, check: ChangeCheck, strategy: Strategy
-) -> None:
+def _finish(context: RunContext, task: TaskRun, trainer: RunTrainer) -> None:
     """The best model is in memory again: save it, and look at the test set once."""
     state = trainer.state
     if state.best_model_checkpoint is None:
         raise DataNotFoundError(
-            "No checkpoint of the best epoch was kept.", hint="Check the disk's space, and start the run again."
+            "No checkpoint of the best epoch was kept.",
+            hint="Check the disk's space, and start the run again.",
         )
-    unchanged = check.unchanged(is_body_trained=not strategy.is_head_only)
+    trainer.pop_callback(EarlyStoppingCallback)  # it would look for its metric among those of test
     test = trainer.evaluate(task.eval_dataset("test"), metric_key_prefix="test")
     if not trainer.is_world_process_zero():
         return
     store, run_id = context.store, context.run_id
-    if unchanged:
-        store.add_event(run_id, by="worker", what=f"{len(unchanged)} weights never changed", detail=", ".join(unchanged[:5]))
+    if trainer.unchanged:
+        what, names = f"{len(trainer.unchanged)} weights never changed", ", ".join(trainer.unchanged[:5])
+        store.add_event(run_id, by="worker", what=what, detail=names)
     task.save(context.paths.model)
     store.add_event(run_id, by="worker", what="evaluated test")
     record = store.get_run(run_id)
-    facts = {**record.facts, "train_images_timed": trainer.clock.images, "train_seconds_timed": trainer.clock.seconds}
+    facts = {
+        **record.facts,
+        "train_images_timed": trainer.clock.images,
+        "train_seconds_timed": trainer.clock.seconds,
+    }
     evaluation = {"eval": best_metrics(state), "test": strip_prefix(test, "test")}
     store.change_state(
         run_id, [RunState.RUNNING], RunState.COMPLETED, by="worker", evaluation=evaluation, facts=facts,

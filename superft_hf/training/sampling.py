@@ -1,7 +1,8 @@
 """The order of the training images as a function of (seed, epoch), never of a generator's state.
 
 A sampler hands out keys rather than indices: the key says which image, in which epoch, so that augmentation
-can be computed from (seed, epoch, index) as well. Loader processes, prefetching and resuming cannot change it.
+can be computed from (seed, epoch, index) as well. Loader processes, prefetching and resuming cannot change
+it.
 """
 
 from collections.abc import Iterator

@@ -54,7 +54,9 @@ class Strategy:
 
     def num_trained(self, after_epochs: int) -> int:
         """Parameters that train in a run of so many epochs."""
-        is_full = self._name == "full" or (self._name == "head-then-full" and after_epochs > self._head_epochs)
+        is_full = self._name == "full" or (
+            self._name == "head-then-full" and after_epochs > self._head_epochs
+        )
         return sum(one.numel() for one in self.model.parameters() if is_full or id(one) in self._in_head)
 
     def _set_body(self, *, trains: bool) -> None:
@@ -112,7 +114,7 @@ def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
 
 
 def _fingerprints(model: nn.Module) -> dict[str, tuple[float, float]]:
-    """Two sums a tensor, in float64: equal tensors give equal sums, and a change moves at least one of them."""
+    """Two sums a tensor, in float64: equal tensors give equal sums, and a change moves at least one."""
     found = {}
     for name, tensor in _tensors(model):
         values = tensor.detach().double().flatten()

@@ -15,7 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from superft_hf.errors import DivergedError, OutOfMemoryError
 from superft_hf.training.sampling import EpochSampler
-from superft_hf.training.strategy import Strategy
+from superft_hf.training.strategy import ChangeCheck, Strategy
 
 OUT_OF_MEMORY_MARKS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -24,13 +24,15 @@ class SafeTrainer(Trainer):
     """A Trainer that restores every tensor of a checkpoint.
 
     transformers 5.23 saves under the Hub's names but loads with a bare, non-strict `load_state_dict`, which
-    silently skips the encoder of ViT, Swin, BEiT, DINOv2 and others (huggingface/transformers#43701). This one
-    loads through `from_pretrained`, which knows the names, and then insists on every key.
+    silently skips the encoder of ViT, Swin, BEiT, DINOv2 and others (huggingface/transformers#43701). This
+    one loads through `from_pretrained`, which knows the names, and then insists on every key.
     """
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         model = unwrap_model(model or self.model)
-        is_plain = isinstance(model, PreTrainedModel) and not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
+        is_plain = isinstance(model, PreTrainedModel) and not (
+            self.is_fsdp_enabled or self.is_deepspeed_enabled
+        )
         if not is_plain:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
@@ -54,7 +56,9 @@ class LossFunction(Protocol):
 class PredictionWriter(Protocol):
     """Writes the prediction file of an evaluation."""
 
-    def __call__(self, path: Path, split: str, logits: np.ndarray, labels: np.ndarray, *, is_full: bool) -> None:
+    def __call__(
+        self, path: Path, split: str, logits: np.ndarray, labels: np.ndarray, *, is_full: bool
+    ) -> None:
         """Writes `path`; `split` is eval or test."""
 
 
@@ -94,6 +98,7 @@ class RunTrainer(SafeTrainer):
     Args:
         loss: The task's training loss of a batch.
         strategy: Which layers train in which epoch.
+        check: Made before training; holds what changed against it.
         l1: λ of λ·Σ|W|.
         l2: λ of λ·Σ‖W‖².
         predictions_path: `(split, global_step)` to the file of an evaluation.
@@ -106,6 +111,7 @@ class RunTrainer(SafeTrainer):
         *,
         loss: LossFunction,
         strategy: Strategy,
+        check: ChangeCheck,
         l1: float,
         l2: float,
         predictions_path: Callable[[str, int], Path],
@@ -115,6 +121,8 @@ class RunTrainer(SafeTrainer):
         super().__init__(**trainer_options)
         self.loss_is_scaled_for_ga = False  # our loss is a mean over the batch
         self.clock = StepClock()
+        self.unchanged: list[str] = []
+        self._check = check
         self._loss = loss
         self._strategy = strategy
         self._l1, self._l2 = l1, l2
@@ -130,18 +138,26 @@ class RunTrainer(SafeTrainer):
         self.clock.begin()
         super()._run_epoch(*args, **kwargs)
 
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
         """One forward and backward pass. Raises OutOfMemoryError."""
         self._step_images += len(inputs["labels"]) * self.args.world_size
         try:
             return super().training_step(model, inputs, num_items_in_batch)
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY_MARKS):
-                raise OutOfMemoryError(self.args.per_device_train_batch_size, str(self.args.device)) from error
+                raise OutOfMemoryError(
+                    self.args.per_device_train_batch_size, str(self.args.device)
+                ) from error
             raise
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """The task's loss plus the L1 and L2 terms while training; the outputs as they are."""
         is_training = model.training
@@ -156,7 +172,7 @@ class RunTrainer(SafeTrainer):
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """Logits and labels; the loss is computed from all of them, so that it is a plain mean over examples."""
+        """Logits and labels; the loss is computed from all of them, so it is a plain mean over examples."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(pixel_values=inputs["pixel_values"]).logits
@@ -172,6 +188,11 @@ class RunTrainer(SafeTrainer):
             is_full = split == "test" or self._is_best_so_far(value)
             self._write_predictions(path, split, output.predictions, output.label_ids, is_full=is_full)
         return output
+
+    def _load_best_model(self) -> None:
+        # Before the restoring: the best epoch of head-then-full may be one with a frozen body.
+        self.unchanged = self._check.unchanged(is_body_trained=not self._strategy.is_head_only)
+        super()._load_best_model()
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         if self._step_images:  # called after each step, and once more after each epoch

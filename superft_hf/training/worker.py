@@ -15,6 +15,7 @@ import psutil
 import torch.distributed
 import transformers
 
+from superft_hf.engine.launcher import DIES_WITH_LAUNCHER
 from superft_hf.records import LIVE_STATES, Failure, ProcessRecord, RunState
 from superft_hf.store import RunStore
 from superft_hf.training.run import RunContext, train_run
@@ -29,7 +30,7 @@ def main(run_folder: str) -> int:
     folder = Path(run_folder).absolute()
     rank = int(os.environ.get("RANK", "0"))
     _set_up_logging(rank)
-    if "LOCAL_RANK" in os.environ:
+    if os.environ.get(DIES_WITH_LAUNCHER) == "1":
         _die_with_launcher()
     store = RunStore(folder.parent)
     own = psutil.Process()
@@ -47,14 +48,16 @@ def main(run_folder: str) -> int:
 
 
 def _die_with_launcher() -> None:
-    """torch's launcher gives each rank a session of its own, so only this ties a rank to the launcher's life."""
+    """Ties a rank to its launcher's life: torch's gives each rank a session of its own."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _set_up_logging(rank: int) -> None:
     logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S"
+        level=logging.INFO if rank == 0 else logging.WARNING,
+        format="%(asctime)s  %(message)s",
+        datefmt="%H:%M:%S",
     )
     for noisy in ("httpx", "httpx2", "datasets", "PIL", "accelerate", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

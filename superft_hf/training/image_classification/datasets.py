@@ -117,5 +117,7 @@ class Collator:
             stacked = torch.stack([item["pixels"] for item in items])
             pixels = self._pixel_map(stacked.contiguous(memory_format=self._format))
         else:
-            pixels = torch.stack([item["pixel_values"] for item in items]).contiguous(memory_format=self._format)
+            pixels = torch.stack([item["pixel_values"] for item in items]).contiguous(
+                memory_format=self._format
+            )
         return {"pixel_values": pixels, "labels": labels}

@@ -78,8 +78,9 @@ def _resize_timm(model: PreTrainedModel, size: int, name: str) -> PreTrainedMode
     try:
         network.set_input_size(img_size=(size, size))
     except (AssertionError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or ["the size is refused"])[0]
         raise ModelError(
-            f"The model {name} cannot take images of {size} px: {str(error).splitlines()[0] or 'size refused'}.",
+            f"The model {name} cannot take images of {size} px: {reason}.",
             hint="Set model.image_size to a multiple of its patch size, or to null.",
         ) from error
     model.config.model_args = {**(model.config.model_args or {}), "img_size": size}
@@ -90,7 +91,9 @@ def _stretched(weight: torch.Tensor, target: torch.Tensor, key: str, name: str) 
     """Position embeddings of shape ([1,] prefix + g², D) for another grid."""
     flat = weight.squeeze(0) if weight.dim() == 3 else weight
     wanted = target.squeeze(0) if target.dim() == 3 else target
-    is_position = "position" in key and flat.dim() == 2 and wanted.dim() == 2 and flat.shape[1] == wanted.shape[1]
+    is_position = (
+        "position" in key and flat.dim() == 2 and wanted.dim() == 2 and flat.shape[1] == wanted.shape[1]
+    )
     for prefix in (0, 1, 2):
         old, new = round((len(flat) - prefix) ** 0.5), round((len(wanted) - prefix) ** 0.5)
         if is_position and old**2 + prefix == len(flat) and new**2 + prefix == len(wanted):
@@ -103,7 +106,8 @@ def _stretched(weight: torch.Tensor, target: torch.Tensor, key: str, name: str) 
 
 def _fixed_size(name: str, key: str) -> ModelError:
     return ModelError(
-        f"The model {name} has weights that fit its own image size only ({key}).", hint="Set model.image_size to null."
+        f"The model {name} has weights that fit its own image size only ({key}).",
+        hint="Set model.image_size to null.",
     )
 
 

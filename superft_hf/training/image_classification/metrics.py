@@ -32,7 +32,9 @@ class _Metric(evaluate.Metric):
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        return {self.key: type(self).function(np.asarray(references), np.asarray(predictions), **self.options)}
+        return {
+            self.key: type(self).function(np.asarray(references), np.asarray(predictions), **self.options)
+        }
 
 
 class Accuracy(_Metric):

@@ -51,7 +51,7 @@ def load_model(config: ModelConfig, class_names: Sequence[str]) -> tuple[PreTrai
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise ModelError(
             f"The model {config.name_or_path} cannot be loaded: {str(error).strip().splitlines()[0][:300]}",
-            hint="It needs config.json, preprocessor_config.json and model.safetensors of an image classifier.",
+            hint="It needs config.json, preprocessor_config.json and model.safetensors of a classifier.",
         ) from error
     _renew_head(model)
     if config.image_size is not None:
@@ -65,7 +65,10 @@ def load_model(config: ModelConfig, class_names: Sequence[str]) -> tuple[PreTrai
 def model_commit(config: ModelConfig) -> str:
     """The commit hash of a Hub model, as far as transformers knows it; else the revision as asked."""
     folder = model_folder(config.name_or_path)
-    return getattr(AutoConfig.from_pretrained(folder, revision=config.revision), "_commit_hash", None) or config.revision
+    return (
+        getattr(AutoConfig.from_pretrained(folder, revision=config.revision), "_commit_hash", None)
+        or config.revision
+    )
 
 
 def head_modules(model: PreTrainedModel) -> list[nn.Module]:
@@ -127,7 +130,9 @@ def choose_memory_format(model: nn.Module) -> str:
     """`channels_last` when most parameters are in convolutions, else `contiguous`."""
     total = sum(parameter.numel() for parameter in model.parameters())
     convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
-    inside = sum(parameter.numel() for module in convolutions for parameter in module.parameters(recurse=False))
+    inside = sum(
+        parameter.numel() for module in convolutions for parameter in module.parameters(recurse=False)
+    )
     return "channels_last" if inside >= CONVOLUTIONAL_SHARE * total else "contiguous"
 
 

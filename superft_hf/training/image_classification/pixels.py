@@ -21,14 +21,26 @@ from superft_hf.errors import ModelError
 ERASED = 127
 """Grey value of erased rectangles."""
 
+_OFF = {
+    "crop_scale": 1.0,
+    "horizontal_flip": 0.0,
+    "vertical_flip": 0.0,
+    "rotation": 0.0,
+    "color_jitter": 0.0,
+    "random_erasing": 0.0,
+}
 PRESETS = {
-    "none": {"crop_scale": 1.0, "horizontal_flip": 0.0, "vertical_flip": 0.0, "rotation": 0.0, "color_jitter": 0.0,
-             "random_erasing": 0.0},
-    "light": {"crop_scale": 0.7, "horizontal_flip": 0.5, "vertical_flip": 0.0, "rotation": 0.0, "color_jitter": 0.0,
-              "random_erasing": 0.0},
-    "strong": {"crop_scale": 0.35, "horizontal_flip": 0.5, "vertical_flip": 0.0, "rotation": 15.0, "color_jitter": 0.3,
-               "random_erasing": 0.25},
-}  # fmt: skip
+    "none": _OFF,
+    "light": _OFF | {"crop_scale": 0.7, "horizontal_flip": 0.5},
+    "strong": {
+        "crop_scale": 0.35,
+        "horizontal_flip": 0.5,
+        "vertical_flip": 0.0,
+        "rotation": 15.0,
+        "color_jitter": 0.3,
+        "random_erasing": 0.25,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ def read_pixel_map(processor: BaseImageProcessor) -> PixelMap:
     height, width = black.shape[1:]
     if answer((0, 0, 0), (400, 250)).shape != black.shape:
         raise ModelError(
-            "The image processor of this model keeps the aspect ratio, so that images cannot be put into batches.",
+            "The image processor of this model keeps the aspect ratio: its images do not fit into batches.",
             hint="Set model.image_size.",
         )
     offset = black[:, height // 2, width // 2]
@@ -87,17 +99,26 @@ def read_pixel_map(processor: BaseImageProcessor) -> PixelMap:
         columns.append((middle - offset) / 255)
     found = PixelMap(height, width, torch.stack(columns, dim=1), offset)
     probe = torch.tensor([10, 100, 200], dtype=torch.uint8).view(1, 3, 1, 1)
-    if not torch.allclose(found(probe)[0, :, 0, 0], answer((10, 100, 200))[:, height // 2, width // 2], atol=1e-3):
-        raise ModelError("The image processor of this model is not linear in the colours.", hint="Choose another model.")
+    if not torch.allclose(
+        found(probe)[0, :, 0, 0], answer((10, 100, 200))[:, height // 2, width // 2], atol=1e-3
+    ):
+        raise ModelError(
+            "The image processor of this model is not linear in the colours.", hint="Choose another model."
+        )
     return found
 
 
 def augmentation_steps(config: AugmentationConfig) -> dict[str, float]:
     """The strength of each step: the preset's, where the configuration does not set its own."""
-    return {name: value if (own := getattr(config, name)) is None else own for name, value in PRESETS[config.preset].items()}
+    return {
+        name: value if (own := getattr(config, name)) is None else own
+        for name, value in PRESETS[config.preset].items()
+    }
 
 
-def make_augmentation(config: AugmentationConfig, pixel_map: PixelMap) -> Callable[[Image.Image], torch.Tensor] | None:
+def make_augmentation(
+    config: AugmentationConfig, pixel_map: PixelMap
+) -> Callable[[Image.Image], torch.Tensor] | None:
     """The random transform of training images.
 
     Returns:
@@ -105,12 +126,14 @@ def make_augmentation(config: AugmentationConfig, pixel_map: PixelMap) -> Callab
         None when every step is off: then training images are eval images.
     """
     steps = augmentation_steps(config)
-    if steps == PRESETS["none"]:
+    if steps == _OFF:
         return None
     size = (pixel_map.height, pixel_map.width)
     parts: list[torch.nn.Module] = []
     if steps["rotation"]:
-        parts.append(v2.RandomRotation(steps["rotation"], interpolation=v2.InterpolationMode.BILINEAR, fill=ERASED))
+        parts.append(
+            v2.RandomRotation(steps["rotation"], interpolation=v2.InterpolationMode.BILINEAR, fill=ERASED)
+        )
     if steps["crop_scale"] < 1:
         parts.append(v2.RandomResizedCrop(size, scale=(steps["crop_scale"], 1.0), antialias=True))
     else:

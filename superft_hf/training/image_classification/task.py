@@ -1,4 +1,4 @@
-"""Everything that is particular to image classification, behind the interface of `superft_hf.training.tasks`."""
+"""All that is particular to image classification, behind the interface of `superft_hf.training.tasks`."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,12 @@ from superft_hf.config import RunConfig
 from superft_hf.evaluation import prediction_files
 from superft_hf.sources.scan import Scan
 from superft_hf.training.image_classification import model as models
-from superft_hf.training.image_classification.datasets import Collator, EvalImages, PlainTrainImages, TrainImages
+from superft_hf.training.image_classification.datasets import (
+    Collator,
+    EvalImages,
+    PlainTrainImages,
+    TrainImages,
+)
 from superft_hf.training.image_classification.metrics import compute_metrics
 from superft_hf.training.image_classification.pixels import make_augmentation, read_pixel_map
 

@@ -1,0 +1,320 @@
+"""Each setting is read: one change of it is seen in the arguments, the images, the model, the loss, the
+splits or the launch of a run. A setting without a line here fails `test_every_setting_has_a_case`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import set_seed
+
+from superft_hf.config import RunConfig
+from superft_hf.config_file import dump_config, parse_config
+from superft_hf.engine.devices import find_devices
+from superft_hf.engine.launcher import Launcher
+from superft_hf.errors import BadImageError, DataError, DeviceError, ModelError, SuperFTError
+from superft_hf.paths import RunPaths
+from superft_hf.preflight import require
+from superft_hf.settings import all_settings
+from superft_hf.sources import hub_data
+from superft_hf.sources.load import load_images
+from superft_hf.sources.scan import scan_images
+from superft_hf.training.arguments import training_arguments
+from superft_hf.training.budget import Pace, fitting_epochs
+from superft_hf.training.image_classification.model import load_model, output_layers
+from superft_hf.training.image_classification.pixels import (
+    augmentation_steps,
+    make_augmentation,
+    read_pixel_map,
+)
+from superft_hf.training.image_classification.task import ImageClassification
+from superft_hf.training.resolve import decide_devices
+from superft_hf.training.run import RunContext, _make_trainer
+from superft_hf.training.sampling import EpochSampler, seeded
+from superft_hf.training.strategy import Strategy
+
+
+def argument(name: str) -> Callable[[RunConfig, Path], Any]:
+    """Reads one of TrainingArguments."""
+    return lambda config, home: getattr(training_arguments(decide_devices(config), home / "out"), name)
+
+
+def splits(config: RunConfig, home: Path) -> Any:
+    """Which images are in which split."""
+    images = load_images(config.data, home)
+    return {
+        name: [split.reference(index) for index in range(len(split))] for name, split in images.splits.items()
+    }
+
+
+def augmented(config: RunConfig, home: Path) -> Any:
+    """One picture, augmented 20 times."""
+    _, processor = load_model(config.model, ["a", "b"])
+    augment = make_augmentation(config.augmentation, read_pixel_map(processor))
+    picture = Image.fromarray(np.arange(48 * 48 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 48, 3))
+    if augment is None:
+        return "plain"
+    made = []
+    for number in range(20):
+        with seeded(1, number):
+            made.append(augment(picture).sum(dim=(1, 2)).tolist())
+    return made, augmentation_steps(config.augmentation)
+
+
+def loss(config: RunConfig, home: Path) -> float:
+    """The training loss of one batch."""
+    trainer = make_trainer(config, home)
+    batch = trainer.data_collator([trainer.train_dataset[(index, 0)] for index in range(8)])
+    trainer.model.train()
+    torch.manual_seed(0)
+    return trainer.compute_loss(trainer.model, batch).item()
+
+
+def make_trainer(config: RunConfig, home: Path) -> Any:
+    from superft_hf.store import RunStore
+
+    config = decide_devices(config)
+    scan = scan_images(load_images(config.data, home), config.data)
+    set_seed(config.training.seed)
+    task = ImageClassification(config, scan)
+    args = training_arguments(config, home / "out")
+    strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
+    return _make_trainer(RunContext(RunStore(home), "20260101-0000-abcd"), config, task, args, strategy)
+
+
+def trainable(config: RunConfig, home: Path) -> list[int]:
+    """Trainable parameters in the first three epochs."""
+    model, _ = load_model(config.model, ["a", "b"])
+    from superft_hf.training.image_classification.model import head_modules
+
+    strategy = Strategy(model, head_modules(model), config.model.strategy, config.model.head_epochs)
+    found = []
+    for epoch in range(3):
+        strategy.begin_epoch(epoch)
+        found.append(sum(one.numel() for one in model.parameters() if one.requires_grad))
+    return found
+
+
+def head_with_dropout(config: RunConfig, home: Path) -> Any:
+    """What the output layer makes of ones while training."""
+    set_seed(0)
+    model, _ = load_model(config.model, ["a", "b"])
+    layer = output_layers(model)[0].train()
+    return layer(torch.ones(4, layer.in_features)).tolist()
+
+
+def outcome(config: RunConfig, home: Path) -> str:
+    """The kind of error that stands before a start, or `fine`."""
+    try:
+        require(config, home)
+    except SuperFTError as error:
+        return error.kind
+    return "fine"
+
+
+def pixel_size(config: RunConfig, home: Path) -> int:
+    return read_pixel_map(load_model(config.model, ["a", "b"])[1]).height
+
+
+def order(config: RunConfig, home: Path) -> list[int]:
+    return [
+        key.index for key in EpochSampler(10, training_arguments(decide_devices(config), home / "out").seed)
+    ]
+
+
+def batch_format(config: RunConfig, home: Path) -> bool:
+    trainer = make_trainer(config, home)
+    batch = trainer.data_collator([trainer.train_dataset[(index, 0)] for index in range(4)])
+    return batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
+
+
+def stopping(config: RunConfig, home: Path) -> Any:
+    handlers = make_trainer(config, home).callback_handler.callbacks
+    return [one.early_stopping_patience for one in handlers if type(one).__name__ == "EarlyStoppingCallback"]
+
+
+def class_loss_weights(config: RunConfig, home: Path) -> Any:
+    scan = scan_images(load_images(config.data, home), config.data)
+    weights = ImageClassification(config, scan)._class_weights
+    return None if weights is None else weights.tolist()
+
+
+def launch(config: RunConfig, home: Path) -> Any:
+    devices, launcher = find_devices(config.hardware), Launcher()
+    command = launcher.command(RunPaths(home / "20260101-0000-abcd"), devices)
+    return command, launcher.environment(home, config, devices)["OMP_NUM_THREADS"]
+
+
+def hub_load_arguments(config: RunConfig, home: Path) -> Any:
+    """What the datasets library is asked for."""
+    import datasets
+
+    asked = []
+
+    def load_dataset(*args: Any, **options: Any) -> Any:
+        asked.append((args, options.get("revision")))
+        columns = {
+            "image": [None] * 8, "picture": [None] * 8, "label": [0, 1] * 4, "kind": [1, 0] * 4,
+        }  # fmt: skip
+        kind = datasets.ClassLabel(names=["a", "b"])
+        features = {"image": datasets.Image(), "picture": datasets.Image(), "label": kind, "kind": kind}
+        return datasets.DatasetDict(train=datasets.Dataset.from_dict(columns, datasets.Features(features)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load_dataset", load_dataset)
+        patch.setattr(hub_data, "is_hub_reachable", lambda: True, raising=False)
+        images, labels, _ = hub_data.read_hub(config.data)["train"]
+    return asked, images._column, labels.tolist()
+
+
+CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
+    "name": (argument("run_name"), "a name"),
+    "model.name_or_path": (pixel_size, "other model"),
+    "model.strategy": (trainable, "head"),
+    "model.head_epochs": (trainable, 2),
+    "model.dropout": (head_with_dropout, 0.5),
+    "model.image_size": (pixel_size, 48),
+    "data.name_or_path": (splits, "other images"),
+    "data.revision": (hub_load_arguments, "v2"),
+    "data.config_name": (hub_load_arguments, "special"),
+    "data.image_column": (hub_load_arguments, "picture"),
+    "data.label_column": (hub_load_arguments, "kind"),
+    "data.train_split": (outcome, "elsewhere"),
+    "data.eval_split": (splits, "test"),
+    "data.test_split": (splits, None),
+    "data.eval_fraction": (splits, 0.3),
+    "data.test_fraction": (splits, 0.3),
+    "data.split_seed": (splits, 7),
+    "data.max_train_samples": (splits, 12),
+    "data.on_bad_image": (outcome, "skip"),
+    "augmentation.preset": (augmented, "strong"),
+    "augmentation.crop_scale": (augmented, 0.2),
+    "augmentation.horizontal_flip": (augmented, 0.0),
+    "augmentation.vertical_flip": (augmented, 1.0),
+    "augmentation.rotation": (augmented, 45.0),
+    "augmentation.color_jitter": (augmented, 0.5),
+    "augmentation.random_erasing": (augmented, 1.0),
+    "training.num_train_epochs": (argument("num_train_epochs"), 9),
+    "training.time_budget_s": (
+        lambda config, home: (
+            config.training.time_budget_s
+            and fitting_epochs(Pace(1.0, 1.0), config.training.time_budget_s, 10, 1, 1)
+        ),
+        100.0,
+    ),
+    "training.per_device_train_batch_size": (argument("per_device_train_batch_size"), 5),
+    "training.per_device_eval_batch_size": (argument("per_device_eval_batch_size"), 5),
+    "training.gradient_accumulation_steps": (argument("gradient_accumulation_steps"), 2),
+    "training.learning_rate": (argument("learning_rate"), 0.5),
+    "training.optim": (argument("optim"), "sgd"),
+    "training.momentum": (argument("optim_args"), 0.5),
+    "training.lr_scheduler_type": (argument("lr_scheduler_type"), "linear"),
+    "training.warmup_steps": (argument("warmup_steps"), 10.0),
+    "training.weight_decay": (argument("weight_decay"), 0.5),
+    "training.max_grad_norm": (argument("max_grad_norm"), 0.0),
+    "training.l1": (loss, 0.01),
+    "training.l2": (loss, 0.01),
+    "training.label_smoothing_factor": (loss, 0.3),
+    "training.class_weights": (class_loss_weights, "balanced"),
+    "training.seed": (order, 7),
+    "training.logging_steps": (argument("logging_steps"), 3),
+    "training.dataloader_num_workers": (argument("dataloader_num_workers"), 2),
+    "training.report_to": (argument("report_to"), ["tensorboard"]),
+    "early_stopping.patience": (stopping, None),
+    "early_stopping.metric": (argument("metric_for_best_model"), "eval_accuracy"),
+    "hardware.devices": (lambda config, home: device_outcome(config), "7"),
+    "hardware.num_processes": (launch, 2),
+    "hardware.mixed_precision": (argument("bf16"), "bf16"),
+    "hardware.memory_format": (batch_format, "channels_last"),
+    "hardware.threads": (launch, 3),
+}
+NEEDS = {  # settings that show only beside another
+    "model.head_epochs": {"model": {"strategy": "head-then-full"}},
+    "training.momentum": {"training": {"optim": "sgd"}},
+    "data.eval_split": {"data": {"test_split": None}},
+    "hardware.memory_format": {"hardware": {"memory_format": "contiguous"}},
+}
+WITH_BROKEN_IMAGE = {"data.on_bad_image"}
+ONE_VALUE_SO_FAR = {"task"}
+"""The task is chosen in `superft_hf.training.tasks`; there is one so far."""
+PASSED_TO_LOADER = {"model.revision"}
+"""See test_the_model_revision_is_passed_on."""
+
+
+def device_outcome(config: RunConfig) -> str:
+    try:
+        return find_devices(config.hardware).kind
+    except DeviceError as error:
+        return error.kind
+
+
+@pytest.fixture
+def split_images(make_folder):
+    """A folder with train and test folders, so that both kinds of split setting show."""
+    return make_folder({"train/a": 20, "train/b": 30, "test/a": 5, "test/b": 5}, name="split-images")
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_a_change_of_this_setting_is_seen(key, tiny_config, split_images, models, make_folder, home):
+    read, value = CASES[key]
+    values = {"other model": None, "other images": str(make_folder({"x": 9, "y": 9}, name="other"))}
+    group, _, name = key.rpartition(".")
+    base = {"data": {"name_or_path": str(split_images)}}
+    if key in ("data.test_fraction",):
+        base["data"] |= {"test_split": None}
+    for needed, settings in NEEDS.get(key, {}).items():
+        base[needed] = {**base.get(needed, {}), **settings}
+    if key in WITH_BROKEN_IMAGE:
+        (split_images / "train" / "a" / "broken.png").write_bytes(b"no image")
+    before = tiny_config("resnet", **base)
+    if key == "model.name_or_path":
+        value = larger_model(models["vit"], home)
+    text = parse_config(dump_config(before)).model_dump(mode="json")
+    (text[group] if group else text)[name] = values.get(value, value) if isinstance(value, str) else value
+    after = RunConfig.model_validate(text)
+    assert read(before, home) != read(after, home)
+
+
+def larger_model(folder: str, home: Path) -> str:
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    target = home.parent / "larger"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
+    ViTForImageClassification(ViTConfig(image_size=64, patch_size=16, num_labels=3, **sizes)).save_pretrained(
+        target
+    )
+    ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(target)
+    return str(target)
+
+
+def test_every_setting_has_a_case():
+    assert {one.key for one in all_settings()} == CASES.keys() | ONE_VALUE_SO_FAR | PASSED_TO_LOADER
+
+
+def test_the_model_revision_is_passed_on(tiny_config, monkeypatch):
+    from superft_hf.training.image_classification import model as models
+
+    asked = []
+
+    def from_pretrained(name: str, **options: Any) -> Any:
+        asked.append(options["revision"])
+        raise OSError("enough")
+
+    monkeypatch.setattr(models.AutoModelForImageClassification, "from_pretrained", from_pretrained)
+    with pytest.raises(ModelError):
+        load_model(tiny_config(model={"revision": "v2"}).model, ["a", "b"])
+    assert asked == ["v2"]
+
+
+def test_a_bad_image_is_an_error_unless_it_may_be_skipped(tiny_config, images, home):
+    (images / "a" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(BadImageError, match=r"broken\.png"):
+        require(tiny_config(), home)
+
+
+def test_an_unknown_train_split_is_named(tiny_config, split_images, home):
+    with pytest.raises(DataError, match="elsewhere"):
+        require(tiny_config(data={"name_or_path": str(split_images), "train_split": "elsewhere"}), home)
