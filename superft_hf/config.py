@@ -71,7 +71,8 @@ class ModelConfig(Group):
     )  # fmt: skip
     strategy: Strategy = setting(
         "full", "Strategy",
-        "full trains every layer, head only the classification layer, head-then-full first the one, then the other.",
+        "full trains every layer, head only the classification layer, head-then-full first the one, then "
+        "the other.",
         basic=True,
     )  # fmt: skip
     head_epochs: int = setting(
@@ -92,7 +93,8 @@ class DataConfig(Group):
     """The `data:` group."""
 
     name_or_path: str = setting(
-        ..., "Images", "Hub id, local folder of class folders, .zip of the same, or a sample such as sample:digits.",
+        ..., "Images",
+        "Hub id, local folder of class folders, .zip of the same, or a sample such as sample:digits.",
         basic=True, min_length=1, max_length=500,
     )  # fmt: skip
     revision: str = setting(
@@ -118,11 +120,13 @@ class DataConfig(Group):
         "train", "Train split", "Name of the split to train on.", min_length=1, max_length=200
     )
     eval_split: str | None = setting(
-        None, "Eval split", "Name of the split watched during training; null: one named validation, valid, val, eval "
+        None, "Eval split",
+        "Name of the split watched during training; null: one named validation, valid, val, eval "
         "or dev, else eval_fraction of train.", max_length=200,
     )  # fmt: skip
     test_split: str | None = setting(
-        "test", "Test split", "Name of the split looked at once, at the end; null, or no such split: test_fraction "
+        "test", "Test split",
+        "Name of the split looked at once, at the end; null, or no such split: test_fraction "
         "of train.", max_length=200,
     )  # fmt: skip
     eval_fraction: float = setting(
@@ -151,7 +155,8 @@ class DataConfig(Group):
     def _fractions_leave_something(self) -> "DataConfig":
         if self.eval_fraction + self.test_fraction >= 1:
             raise ValueError(
-                f"eval_fraction {self.eval_fraction} and test_fraction {self.test_fraction} leave nothing to train on"
+                f"eval_fraction {self.eval_fraction} and test_fraction {self.test_fraction} "
+                "leave nothing to train on"
             )
         return self
 
@@ -160,7 +165,8 @@ class AugmentationConfig(Group):
     """The `augmentation:` group. A step left at null takes the preset's value."""
 
     preset: Literal["none", "light", "strong"] = setting(
-        "light", "Augmentation", "none: the images as they are; light: mirrored and slightly cropped; strong: also "
+        "light", "Augmentation",
+        "none: the images as they are; light: mirrored and slightly cropped; strong: also "
         "turned, recoloured and partly erased.", basic=True,
     )  # fmt: skip
     crop_scale: float | None = setting(
@@ -199,14 +205,16 @@ class TrainingConfig(Group):
         le=10_000,
     )
     time_budget_s: float | None = setting(
-        None, "Time budget", "When set, a short measurement chooses the number of epochs that fit into this time.",
+        None, "Time budget",
+        "When set, a short measurement chooses the number of epochs that fit into this time.",
         ge=10, unit="s",
     )  # fmt: skip
     per_device_train_batch_size: int = setting(
         32, "Images per step", "Images in one batch on each device.", basic=True, ge=1, le=65_536
     )
     per_device_eval_batch_size: int = setting(
-        64, "Images per eval step", "Images in one evaluation batch on each device; changes speed and memory only.",
+        64, "Images per eval step",
+        "Images in one evaluation batch on each device; changes speed and memory only.",
         ge=1, le=65_536,
     )  # fmt: skip
     gradient_accumulation_steps: int = setting(
@@ -245,7 +253,8 @@ class TrainingConfig(Group):
         0.0, "L1", "λ of λ·Σ|W| over the trained weights, added to the training loss.", ge=0, le=1
     )
     l2: float = setting(
-        0.0, "L2", "λ of λ·Σ‖W‖² over the trained weights, added to the training loss (apart from weight decay).",
+        0.0, "L2",
+        "λ of λ·Σ‖W‖² over the trained weights, added to the training loss (apart from weight decay).",
         ge=0, le=1,
     )  # fmt: skip
     label_smoothing_factor: float = setting(

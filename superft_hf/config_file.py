@@ -14,12 +14,15 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from superft_hf.config import RunConfig
 from superft_hf.errors import ConfigError
-from superft_hf.settings import Setting, all_settings
+from superft_hf.settings import Setting, all_settings, find_setting, plain_number
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 10
 _TYPE_WORDS = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "list": "a list",
     "model": "a group of settings", "dict": "a group of settings",
@@ -54,11 +57,12 @@ def read_config(path: Path) -> RunConfig:
 def parse_config(text: str, where: str = "The YAML") -> RunConfig:
     """Makes a RunConfig of YAML text. `where` names it in errors. Raises ConfigError."""
     try:
+        _check_events(text, where)
         values = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None) if isinstance(error, MarkedYAMLError) else None
         place = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or (str(error).splitlines() or ["no reason given"])[0]
         raise ConfigError(f"{where} is not valid YAML{place}: {problem}.", hint="Mend that line.") from error
     if values is None:
         raise ConfigError(
@@ -98,7 +102,7 @@ def dump_config(config: RunConfig, *, commented: bool = False) -> str:
     """
     values = CommentedMap()
     for key, value in config.model_dump(mode="json").items():
-        values[key] = _plain_group(value) if isinstance(value, dict) else value
+        values[key] = _plain_group(value) if isinstance(value, dict) else _scalar(value)
     if commented:
         for one in all_settings():
             target = values[one.group] if one.group else values
@@ -127,14 +131,33 @@ def value_of(config: RunConfig, one: Setting) -> Any:
     return getattr(getattr(config, one.group) if one.group else config, one.name)
 
 
+def _check_events(text: str, where: str) -> None:
+    """Refuses what costs time or memory without end: nested aliases (`*name`), and very deep nesting."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if isinstance(event, AliasEvent) or depth > MAX_DEPTH:
+            what = "an alias (*)" if isinstance(event, AliasEvent) else f"more than {MAX_DEPTH} levels"
+            raise ConfigError(
+                f"{where} has {what} in line {event.start_mark.line + 1}, which no configuration needs.",
+                hint="Write the values themselves, in their groups.",
+            )
+
+
 def _plain_group(group: Mapping[str, Any]) -> CommentedMap:
     made = CommentedMap()
     for key, value in group.items():
         if isinstance(value, list):
             value = CommentedSeq(value)
             value.fa.set_flow_style()
-        made[key] = value
+        made[key] = _scalar(value)
     return made
+
+
+def _scalar(value: Any) -> Any:
+    """Text with control characters is quoted: as plain text some would come back as spaces."""
+    is_odd = isinstance(value, str) and not value.isprintable()
+    return DoubleQuotedScalarString(value) if is_odd else value
 
 
 def _comment(one: Setting) -> str:
@@ -152,17 +175,19 @@ def _sentence(detail: ErrorDetails) -> str:
     """One pydantic error in words: the key, the value, the limit."""
     key = ".".join(str(part) for part in detail["loc"] if not str(part).startswith("function-"))
     kind, context = detail["type"], detail.get("ctx", {})
-    value = repr(detail["input"])
+    value = "null" if detail["input"] is None else repr(detail["input"])
     value = value if len(value) <= 60 else value[:57] + "…"
     if kind == "missing":
         return f"{key} is missing."
     if kind == "extra_forbidden":
-        return f"{key} is not a setting{_suggestion(key)}."
+        return f"{key} is not a setting{_suggestion(key)}"
     for name, words in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below")):
         if name in context:
-            return f"{key} is {value}, but must be {words} {context[name]}."
+            return f"{key} is {value}, but must be {words} {plain_number(context[name])}."
     if kind == "literal_error":
         return f"{key} is {value}, but must be one of {context['expected']}."
+    if kind == "string_pattern_mismatch":
+        return f"{key} is {value}, which it cannot be. {find_setting(key).description}"
     if kind == "value_error":
         return f"{key or 'The settings'}: {context['error']}."
     for name, words in _TYPE_WORDS.items():
@@ -172,10 +197,10 @@ def _sentence(detail: ErrorDetails) -> str:
 
 
 def _suggestion(key: str) -> str:
-    """`; did you mean …?` when a known key looks alike, by its last part or as a whole."""
+    """`; did you mean …?` when a known key looks alike, by its last part or as a whole, else a full stop."""
     known = [one.key for one in all_settings()]
     last = {name.rsplit(".", 1)[-1]: name for name in known}
     close = difflib.get_close_matches(key, known, 1, 0.75) or [
         last[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], last, 1, 0.75)
     ]
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close else "."

@@ -64,7 +64,7 @@ class BadImageError(DataError):
         others = "" if count == 1 else f" First: {references[0]}."
         super().__init__(
             f"{subject} not a readable image: {reason}.{others}",
-            hint="Mend or remove it, or set data.on_bad_image to skip (skipped files are counted in the run).",
+            hint="Mend or remove it, or set data.on_bad_image to skip; skipped files are counted in the run.",
         )
         self.references = references
 

@@ -6,6 +6,7 @@ part of a path: only a `run_id`, which is made by us, does.
 
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from superft_hf.errors import HomeError, RunNotFoundError
 
 HOME_VARIABLE = "SUPERFT_HOME"
 CACHE_VARIABLE = "SUPERFT_CACHE"
-RUN_ID_PATTERN = re.compile(r"\d{8}-\d{4}-[a-z0-9]{4,8}")
+UNPACKED = "unpacked"
+RUN_ID_PATTERN = re.compile(r"[0-9]{8}-[0-9]{4}-[a-z0-9]{4,8}")
 
 
 def home_dir(asked: str | Path | None = None) -> Path:
@@ -29,9 +31,8 @@ def make_home(home: Path) -> Path:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        probe = home / f".write-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=home):
+            pass
     except OSError as error:
         raise HomeError(
             f"The folder {home} cannot be written to: {error.strerror or error}.",
@@ -77,9 +78,19 @@ class HomePaths:
         return self.home / "supervisor.log"
 
     @property
+    def command_log(self) -> Path:
+        """Tracebacks of commands that failed, which the terminal does not show."""
+        return self.home / "superft.log"
+
+    @property
     def cache(self) -> Path:
         """Whatever can be made again: unpacked zips, inspected models."""
         return self.home / "cache"
+
+    @property
+    def unpacked(self) -> Path:
+        """One folder for each zip, named after its content."""
+        return self.cache / UNPACKED
 
     @property
     def uploads(self) -> Path:

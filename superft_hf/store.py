@@ -6,6 +6,7 @@ writes later fails at once with "database is locked" when another writer came be
 """
 
 import json
+import math
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -72,14 +73,14 @@ class RunStore:
             The new run.
         """
         created_at = _now()
-        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M}-{''.join(secrets.choice(_ID_LETTERS) for _ in range(4))}"
+        run_id = self._make_folder()
         paths = self.run_paths(run_id)
-        paths.folder.mkdir()
         paths.config.write_text(dump_config(config, commented=True), encoding="utf-8")
         row = {
             "run_id": run_id, "name": config.name or run_id, "state": str(state), "task": config.task,
             "model": config.model.name_or_path, "data": config.data.name_or_path, "created_at": created_at,
-            "started_at": created_at if state in LIVE_STATES else None, "best_metric": config.early_stopping.metric,
+            "started_at": created_at if state in LIVE_STATES else None,
+            "best_metric": config.early_stopping.metric,
         }  # fmt: skip
         with self._write() as connection:
             connection.execute(sa.insert(schema.runs).values(row))
@@ -97,11 +98,15 @@ class RunStore:
         """Whether there is such a run."""
         return bool(self._select(sa.select(schema.runs.c.run_id).where(schema.runs.c.run_id == run_id)))
 
-    def list_runs(self, states: Collection[RunState] | None = None) -> list[RunRecord]:
-        """All runs, newest first, or those in some states."""
+    def list_runs(
+        self, states: Collection[RunState] | None = None, *, request: Request | None = None
+    ) -> list[RunRecord]:
+        """All runs, newest first; or those in some states, or of which something is asked."""
         query = sa.select(schema.runs).order_by(schema.runs.c.created_at.desc(), schema.runs.c.rowid.desc())
         if states is not None:
             query = query.where(schema.runs.c.state.in_([str(state) for state in states]))
+        if request is not None:
+            query = query.where(schema.runs.c.request == str(request))
         return [_record(row) for row in self._select(query)]
 
     def read_config(self, run_id: str) -> RunConfig:
@@ -158,18 +163,20 @@ class RunStore:
             RunNotFoundError: If there is no such run.
             StateError: If the run has ended in a way that the request does not fit.
         """
-        record = self.get_run(run_id)
         table = schema.runs
         allowed = [str(state) for state in RunState if state not in TERMINAL_STATES]
         with self._write() as connection:
             change = sa.update(table).where(table.c.run_id == run_id, table.c.state.in_(allowed))
-            if connection.execute(change.values(request=str(request))).rowcount == 1:
+            is_recorded = connection.execute(change.values(request=str(request))).rowcount == 1
+            if is_recorded:
                 connection.execute(_event(run_id, by, f"asked to {request}", ""))
-                return record
-        raise StateError(
-            f"The run {record.name} is {record.state}: it cannot be asked to {request}.",
-            hint="`superft delete` removes a run that has ended.",
-        )
+        record = self.get_run(run_id)
+        if not is_recorded:
+            raise StateError(
+                f"The run {record.name} is {record.state}: it cannot be asked to {request}.",
+                hint="`superft delete` removes a run that has ended.",
+            )
+        return record
 
     def set_held(self, run_id: str, is_held: bool, *, by: str) -> None:
         """Holds a queued run back, or lets it go. Raises StateError if it is not queued."""
@@ -244,9 +251,9 @@ class RunStore:
         if keys is not None:
             query = query.where(table.c.key.in_(list(keys)))
         with self._engine.connect() as connection:
-            return pd.DataFrame(
-                connection.execute(query).fetchall(), columns=["row", "step", "epoch", "key", "value", "time"]
-            )
+            rows = connection.execute(query).fetchall()
+        points = pd.DataFrame(rows, columns=["row", "step", "epoch", "key", "value", "time"])
+        return points.astype({"row": "int64", "step": "int64", "epoch": "float64", "value": "float64"})
 
     def last_metric_row(self, run_id: str) -> int:
         """The largest `row` of a run's metrics; 0 when there are none. A cache key for its curves."""
@@ -255,7 +262,7 @@ class RunStore:
         return found[0]["row"] or 0
 
     def last_values(self, run_id: str) -> dict[str, float]:
-        """The last value of each key."""
+        """The last value of each key; NaN where it was not a number."""
         table = schema.metrics
         newest = (
             sa.select(table.c.key, sa.func.max(table.c.step).label("step"))
@@ -266,7 +273,8 @@ class RunStore:
         query = sa.select(table.c.key, table.c.value).join(
             newest, (table.c.key == newest.c.key) & (table.c.step == newest.c.step)
         )
-        return {row["key"]: row["value"] for row in self._select(query.where(table.c.run_id == run_id))}
+        rows = self._select(query.where(table.c.run_id == run_id))
+        return {row["key"]: _number(row["value"]) for row in rows}
 
     def sparklines(self, run_ids: Sequence[str], key: str) -> dict[str, list[float]]:
         """One key's values in the order of the steps, by run."""
@@ -276,7 +284,7 @@ class RunStore:
         )
         lines: dict[str, list[float]] = {}
         for row in self._select(query.order_by(table.c.run_id, table.c.step)):
-            lines.setdefault(row["run_id"], []).append(row["value"])
+            lines.setdefault(row["run_id"], []).append(_number(row["value"]))
         return lines
 
     # Events and processes
@@ -308,6 +316,17 @@ class RunStore:
         """Closes the connections."""
         self._engine.dispose()
 
+    def _make_folder(self) -> str:
+        """Makes the folder of a new run and returns its id, one that no run had before."""
+        while True:
+            letters = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
+            run_id = f"{datetime.now(UTC):%Y%m%d-%H%M}-{letters}"
+            try:
+                self.run_paths(run_id).folder.mkdir()
+            except FileExistsError:  # a thousand runs in one minute meet this
+                continue
+            return run_id
+
     def _select(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
@@ -326,6 +345,11 @@ class RunStore:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _number(value: float | None) -> float:
+    """SQLite keeps a NaN as null."""
+    return math.nan if value is None else value
 
 
 def _event(run_id: str, by: str, what: str, detail: str) -> sa.Insert:

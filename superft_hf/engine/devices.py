@@ -42,30 +42,61 @@ class Devices:
     indices: tuple[int, ...]
     num_processes: int
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is leased, one name a device; of GPUs, those of which the run needs `num_processes`."""
+        return tuple(f"cuda-{index}" for index in self.indices) or (self.kind,)
 
-@lru_cache(maxsize=1)
+    @property
+    def words(self) -> str:
+        """Such as `the CPU` or `2 GPUs`, for sentences."""
+        if self.kind == "cuda":
+            return "a GPU" if self.num_processes == 1 else f"{self.num_processes} GPUs"
+        return "the CPU" if self.kind == "cpu" else "the GPU"
+
+    @property
+    def waiting_words(self) -> str:
+        """Why a run does not start yet while others hold its devices."""
+        others = "other runs use" if self.num_processes > 1 and self.indices else "another run uses"
+        return f"waits for {self.words}, which {others}"
+
+
 def list_gpus() -> tuple[Gpu, ...]:
     """The machine's NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves visible; empty when there are none."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    query = [program, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        found = _query_gpus(program)
+    except subprocess.TimeoutExpired:  # a slow driver is not remembered as a machine without GPUs
+        return ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return tuple(gpu for gpu, _ in found)
+    allowed = [part.strip() for part in visible.split(",") if part.strip()]
+    return tuple(gpu for gpu, uuid in found if any(_names_gpu(part, gpu, uuid) for part in allowed))
+
+
+@lru_cache(maxsize=1)
+def _query_gpus(program: str) -> tuple[tuple[Gpu, str], ...]:
+    """Each GPU with its UUID. The answer is kept, since it takes a second and machines do not change."""
+    query = [program, "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return ()
-    rows = (
-        [line.split(", ") for line in done.stdout.splitlines() if line.count(",") == 2]
-        if not done.returncode
-        else []
-    )
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    allowed = None if visible is None else {part.strip() for part in visible.split(",")}
+    if done.returncode:
+        return ()
+    rows = [line.split(", ", 3) for line in done.stdout.splitlines() if line.count(", ") >= 3]
     return tuple(
-        Gpu(int(index), name, int(memory) * 2**20)
-        for index, name, memory in rows
-        if allowed is None or index in allowed
+        (Gpu(int(index), name, int(memory) * 2**20 if memory.isdigit() else 0), uuid)
+        for index, uuid, memory, name in rows
     )
+
+
+def _names_gpu(part: str, gpu: Gpu, uuid: str) -> bool:
+    """Whether a part of CUDA_VISIBLE_DEVICES means this GPU: its number, or the beginning of its UUID."""
+    return part == str(gpu.index) or (part.startswith("GPU-") and uuid.startswith(part))
 
 
 def cpu_cores() -> int:
@@ -89,7 +120,7 @@ def find_devices(hardware: HardwareConfig) -> Devices:
             return Devices("mps" if is_apple and wanted == 1 else "cpu", (), wanted)
         indices = tuple(gpus)
     else:
-        indices = tuple(int(part) for part in hardware.devices.split(","))
+        indices = tuple(dict.fromkeys(int(part) for part in hardware.devices.split(",")))
         missing = [index for index in indices if index not in gpus]
         if missing:
             raise DeviceError(
@@ -125,14 +156,12 @@ def try_lease(hardware: HardwareConfig) -> Lease | None:
         The lease, or None when too few are free at the moment.
 
     Raises:
-        DeviceError: As find_devices.
+        DeviceError: As find_devices; or if the locks cannot be written.
     """
     devices = find_devices(hardware)
-    leases_dir().mkdir(parents=True, exist_ok=True)
-    names = [f"cuda-{index}" for index in devices.indices] or [devices.kind]
     needed = devices.num_processes if devices.indices else 1
     held: dict[str, int] = {}
-    for name in names:
+    for name in devices.names:
         descriptor = _try_lock(name)
         if descriptor is not None:
             held[name] = descriptor
@@ -145,7 +174,14 @@ def try_lease(hardware: HardwareConfig) -> Lease | None:
 
 
 def _try_lock(name: str) -> int | None:
-    descriptor = os.open(leases_dir() / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        leases_dir().mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(leases_dir() / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DeviceError(
+            f"The folder {leases_dir()} for the locks of devices cannot be written to: {error.strerror}.",
+            hint="Change its permissions, or choose another with SUPERFT_CACHE.",
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

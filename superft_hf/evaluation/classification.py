@@ -84,7 +84,7 @@ def balanced_accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def f1(labels: np.ndarray, predictions: np.ndarray, average: str) -> float:
-    """F1 over the classes that occur in labels or predictions; `average` is macro or weighted (by support)."""
+    """F1 over the classes in labels or predictions; `average` is macro or weighted (by support)."""
     return float(sk.f1_score(labels, predictions, average=average, zero_division=0))
 
 

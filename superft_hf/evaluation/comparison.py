@@ -35,8 +35,8 @@ class PairedComparison:
 def compare_predictions(first: pd.DataFrame, second: pd.DataFrame, seed: int = 0) -> PairedComparison:
     """Compares prediction files of two runs, joined by `example_id`.
 
-    The interval is the 2.5 to 97.5 percentile of 5,000 paired resamples of the examples; the test is McNemar's
-    in its exact binomial form (McNemar 1947, Psychometrika 12, 153-157).
+    The interval is the 2.5 to 97.5 percentile of 5,000 paired resamples of the examples; the test is
+    McNemar's in its exact binomial form (McNemar 1947, Psychometrika 12, 153-157).
 
     Args:
         first: Run A: columns example_id, label, prediction.
@@ -62,7 +62,8 @@ def compare_predictions(first: pd.DataFrame, second: pd.DataFrame, seed: int = 0
     differences = (draws[:, 0] - draws[:, 1]) / total
     low, high = np.percentile(differences, [2.5, 97.5])
     return PairedComparison(
-        total, tuple(ids[right_b & ~right_a]), tuple(ids[right_a & ~right_b]), tuple(ids[~right_a & ~right_b]),
+        total, tuple(ids[right_b & ~right_a]), tuple(ids[right_a & ~right_b]),
+        tuple(ids[~right_a & ~right_b]),
         (gained - lost) / total, float(low), float(high),
         float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0,
     )  # fmt: skip

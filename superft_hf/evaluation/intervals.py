@@ -24,4 +24,5 @@ def wilson_interval(successes: int, total: int, confidence_z: float = 1.959964) 
     share, z2 = successes / total, confidence_z**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = confidence_z / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = max(0.0, centre - half) if successes else 0.0  # exactly, whatever the rounding
+    return low, min(1.0, centre + half) if successes < total else 1.0

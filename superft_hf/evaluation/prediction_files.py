@@ -42,7 +42,7 @@ def write_predictions(
         labels: Class ids of shape (N,).
         logits: Shape (N, C).
         is_full: Whether all logits are kept even above 100 classes.
-        class_names: C names, kept in the file's metadata.
+        class_names: C names without line breaks, kept in the file's metadata.
     """
     rows = np.arange(len(labels))
     predictions = logits.argmax(axis=1).astype(np.int64)
@@ -87,18 +87,20 @@ def read_predictions(path: Path, *, with_logits: bool = False) -> pd.DataFrame:
     try:
         return pq.read_table(path, columns=None if with_logits else _LIGHT).to_pandas()
     except (OSError, pa.ArrowInvalid, KeyError) as error:
-        raise DataNotFoundError(
-            f"The prediction file {path.name} cannot be read: {str(error).splitlines()[0]}",
-            hint="Choose another epoch or split; the file is written again by a new run.",
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def read_class_names(path: Path) -> list[str]:
     """The class names that a prediction file carries. Raises DataNotFoundError as read_predictions."""
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataNotFoundError(
-            f"The prediction file {path.name} cannot be read.", hint="Choose another."
-        ) from error
-    return metadata[b"class_names"].decode().split("\n")
+        return metadata[b"class_names"].decode().split("\n")
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> DataNotFoundError:
+    return DataNotFoundError(
+        f"The prediction file {path.name} cannot be read: {str(error).splitlines()[0]}",
+        hint="Choose another epoch or split; the file is written again by a new run.",
+    )

@@ -10,6 +10,9 @@ from superft_hf.errors import DataError, DataNotFoundError
 
 EVAL_NAMES = ("validation", "valid", "val", "eval", "dev")
 _SPLIT_NAMES = {"train", "training", "test", "testing", *EVAL_NAMES}
+_LAYOUT = (
+    "Make one folder a class, such as cat/1.jpg and dog/1.jpg, optionally below train, validation and test."
+)
 
 
 class FileImages:
@@ -42,11 +45,15 @@ def read_file(path: str) -> bytes:
         ) from error
 
 
-def read_folder(root: Path) -> dict[str, list[tuple[str, str]]]:
+def read_folder(
+    root: Path, *, name: str = "", split_names: Sequence[str] = ()
+) -> dict[str, list[tuple[str, str]]]:
     """Lists the images of a folder.
 
     Args:
         root: A folder of class folders, or of split folders that hold class folders.
+        name: What errors call the folder, such as the path as a person typed it; empty: its path.
+        split_names: Further names that a split folder may have, the one for training first.
 
     Returns:
         `(path, class name)` by split folder, ordered by class and path; a folder of class folders is one
@@ -54,29 +61,46 @@ def read_folder(root: Path) -> dict[str, list[tuple[str, str]]]:
 
     Raises:
         DataNotFoundError: If there is no such folder.
-        DataError: If it holds no images in class folders.
+        DataError: If it holds no images in class folders, or splits but none to train on.
     """
+    name = name or str(root)
     if not root.is_dir():
         raise DataNotFoundError(
-            f"There is no folder {root}.", hint="Check the path; it may be relative to the server."
+            f"There is no folder {name}.", hint="Check the path; it may be relative to the server."
         )
-    base = _descend(root)
-    folders = _subfolders(base)
-    splits = [one for one in folders if one.name.lower() in _SPLIT_NAMES and _subfolders(one)]
-    is_split = any(one.name.lower().startswith("train") for one in splits)
-    named = {one.name.lower(): _classes(one) for one in splits} if is_split else {"train": _classes(base)}
-    found = {name: rows for name, rows in named.items() if rows}
-    if not found:
-        loose = sum(1 for one in base.iterdir() if _is_image_name(one))
-        detail = f" It has {loose:,} images that lie in no class folder." if loose else ""
+    known = _SPLIT_NAMES | {one.lower() for one in split_names}
+    try:
+        base = _descend(root, known)
+        found = _splits(base, name, known, split_names[0].lower() if split_names else "train")
+        found = {split: rows for split, rows in found.items() if rows}
+        loose = 0 if found else sum(1 for one in base.iterdir() if _is_image_name(one))
+    except OSError as error:
         raise DataError(
-            f"The folder {root} holds no images in class folders.{detail}",
-            hint="Make one folder a class, such as cat/1.jpg and dog/1.jpg, optionally below train, validation and test.",
-        )
+            f"The folder {name} cannot be read: {error.strerror or error}.", hint="Check its permissions."
+        ) from error
+    if not found:
+        detail = f" It has {loose:,} images that lie in no class folder." if loose else ""
+        raise DataError(f"The folder {name} holds no images in class folders.{detail}", hint=_LAYOUT)
     return found
 
 
-def _descend(root: Path) -> Path:
+def _splits(base: Path, name: str, known: set[str], train: str) -> dict[str, list[tuple[str, str]]]:
+    folders = _subfolders(base)
+    splits = [one for one in folders if one.name.lower() in known and _subfolders(one)]
+    if any(one.name.lower() == train or one.name.lower().startswith("train") for one in splits):
+        return {one.name.lower(): _classes(one) for one in splits}
+    is_nested = not any(_is_image_name(path) for one in folders for path in one.iterdir())
+    if (splits and is_nested) or (folders and all(one.name.lower() in known for one in folders)):
+        # Taken for classes, they would make a network that tells the splits apart.
+        given = ", ".join(one.name for one in folders)
+        raise DataError(
+            f"The folder {name} has {given}, but no train folder with class folders in it.",
+            hint=f"{_LAYOUT} Another name for train is set by data.train_split.",
+        )
+    return {"train": _classes(base)}
+
+
+def _descend(root: Path, known: set[str]) -> Path:
     """Passes wrapper folders, which zips often have: a lone folder that itself holds only folders."""
     base = root
     for _ in range(4):
@@ -87,7 +111,7 @@ def _descend(root: Path) -> Path:
             or any(_is_image_name(one) for one in base.iterdir())
         ):
             return base
-        if folders[0].name.lower() in _SPLIT_NAMES:
+        if folders[0].name.lower() in known:
             return base
         base = folders[0]
     return base
@@ -116,4 +140,14 @@ def _is_image_name(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _image_suffixes() -> frozenset[str]:
-    return frozenset(Image.registered_extensions()) - {".pdf", ".mpg", ".mpeg", ".h5", ".hdf"}
+    return frozenset(Image.registered_extensions()) - {
+        ".pdf",
+        ".eps",
+        ".ps",
+        ".wmf",
+        ".emf",
+        ".mpg",
+        ".mpeg",
+        ".h5",
+        ".hdf",
+    }

@@ -1,11 +1,15 @@
 """Images of a data set on the Hugging Face Hub, through the datasets library and its cache."""
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from superft_hf.config import DataConfig
 from superft_hf.errors import DataError, DataNotFoundError
+from superft_hf.hub_reach import is_hub_reachable, offline_words
+from superft_hf.sources.folder import read_file
 
 if TYPE_CHECKING:
     import datasets
@@ -32,8 +36,6 @@ class HubImages:
             return b""
         if image["bytes"] is not None:
             return image["bytes"]
-        from superft_hf.sources.folder import read_file
-
         return read_file(image["path"])
 
     def reference(self, row: int) -> str:
@@ -71,21 +73,65 @@ def read_hub(data: DataConfig) -> dict[str, tuple[HubImages, np.ndarray, list[st
 
 def _load(data: DataConfig) -> "datasets.DatasetDict":
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    if not is_hub_reachable():
+        return _load_cached(data)
     try:
         return datasets.load_dataset(data.name_or_path, data.config_name, revision=data.revision)
-    except (datasets.exceptions.DatasetNotFoundError, ConnectionError, HfHubHTTPError, OSError) as error:
+    except (datasets.exceptions.DatasetNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise DataNotFoundError(
             f"The data set {data.name_or_path} is neither a local folder or .zip nor to be had from the Hub: "
             f"{_first_line(error)}.",
             hint="Check the name and the connection; a gated one needs `hf auth login` first.",
         ) from error
     except (ValueError, RuntimeError) as error:
+        hint = "Set data.config_name; for one that runs a script, try data.revision refs/convert/parquet."
         raise DataError(
-            f"The data set {data.name_or_path} cannot be loaded: {_first_line(error)}.",
-            hint="Set data.config_name, or for a data set that runs a script try data.revision refs/convert/parquet.",
+            f"The data set {data.name_or_path} cannot be loaded: {_first_line(error)}.", hint=hint
         ) from error
+
+
+def _load_cached(data: DataConfig) -> "datasets.DatasetDict":
+    """What an earlier load left in the local cache, of the revision asked for and no other."""
+    from datasets.packaged_modules.cache.cache import Cache
+
+    name = data.name_or_path
+    try:
+        commit = _cached_commit(data)
+        found = Cache(
+            repo_id=name, dataset_name=name.split("/")[-1], config_name=data.config_name, version="auto",
+            hash="auto",
+        )  # fmt: skip
+        if commit and found.hash != commit:  # auto takes the newest
+            found = Cache(
+                repo_id=name, dataset_name=name.split("/")[-1], config_name=found.config.name,
+                version=str(found.config.version), hash=commit,
+            )  # fmt: skip
+        found.download_and_prepare()
+        return found.as_dataset()
+    except (ValueError, OSError) as error:
+        raise DataNotFoundError(
+            f"The data set {name} is neither a local folder or .zip nor in the cache of this machine, and "
+            f"{offline_words()}.",
+            hint="Connect, give a local folder, or use a sample such as sample:digits.",
+        ) from error
+
+
+def _cached_commit(data: DataConfig) -> str | None:
+    """The commit that a revision meant when it was last loaded; None when the cache does not tell."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if re.fullmatch("[0-9a-f]{40}", data.revision):
+        return data.revision
+    readme = try_to_load_from_cache(
+        data.name_or_path, "README.md", revision=data.revision, repo_type="dataset"
+    )
+    if isinstance(readme, str):
+        return Path(readme).parent.name
+    if data.revision == "main":
+        return None
+    raise ValueError(f"the revision {data.revision} is not in the cache")
 
 
 def _image_column(features: Any, asked: str | None, name: str) -> str:

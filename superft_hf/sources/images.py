@@ -7,13 +7,20 @@ conversion would clip them to white.
 
 import hashlib
 import io
-import warnings
+import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+_UNSAFE_FORMATS = {"EPS", "PDF", "WMF"}  # Pillow hands them to another program, or cannot decode them
+# What Pillow's decoders were seen to raise, or may raise, on damaged bytes.
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError, TypeError, OverflowError,
+    struct.error, MemoryError,
+)  # fmt: skip
 
 
 def open_rgb(encoded: bytes) -> Image.Image:
@@ -31,17 +38,18 @@ def open_rgb(encoded: bytes) -> Image.Image:
     if not encoded:
         raise ValueError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded)) as image:
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
+            # Pillow only warns above its limit, and filters of warnings are shared by all threads.
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
+                raise Image.DecompressionBombError
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise ValueError("no known image format") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise ValueError(f"too many pixels to be safe (more than {Image.MAX_IMAGE_PIXELS:,})") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        raise ValueError(str(error).rstrip(".") or type(error).__name__) from error
+    except _DECODER_ERRORS as error:
+        raise ValueError(_reason(error)) from error
 
 
 def example_ids(digests: Sequence[str]) -> list[str]:
@@ -71,10 +79,22 @@ def digest(encoded: bytes) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in Image.ID if name not in _UNSAFE_FORMATS)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what a decoder says, without its own punctuation."""
+    lines = str(error).strip().splitlines()
+    return (lines[0].rstrip(".:") if lines else "") or type(error).__name__
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode not in _WIDE_MODES:
         return image.convert("RGB")
-    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
     top = values.max(initial=0.0)
     if image.mode == "F" and top <= 1:
         scale = 255.0

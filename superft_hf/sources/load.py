@@ -6,6 +6,7 @@ is what is trained on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from superft_hf.config import DataConfig
 from superft_hf.errors import ClassMismatchError, DataError, DataNotFoundError
-from superft_hf.paths import HomePaths
+from superft_hf.paths import UNPACKED, HomePaths
 from superft_hf.samples import SAMPLE_PREFIX, fetch_images
 from superft_hf.sources.archive import unpack
 from superft_hf.sources.folder import EVAL_NAMES, FileImages, read_file, read_folder
@@ -99,6 +100,11 @@ def load_images(data: DataConfig, home: Path) -> ImageSet:
         ClassMismatchError: If eval or test has classes that train lacks.
     """
     given, class_names = _read(data, home)
+    odd = next((name for name in class_names if not name.strip() or "\n" in name), None)
+    if odd is not None:
+        raise DataError(
+            f"The class name {odd!r} of {data.name_or_path} is empty or has a line break.", hint="Rename it."
+        )
     splits = _name_splits(given, data)
     train = splits["train"]
     is_cut = tuple(name for name in ("eval", "test") if name not in splits)
@@ -122,22 +128,37 @@ def check_classes(found: ImageSet, data: DataConfig) -> ImageSet:
         DataError: If a split is empty, or all training images are of one class.
         ClassMismatchError: If eval or test has classes that train lacks.
     """
+    name = data.name_or_path
     present = set(np.unique(found.splits["train"].labels).tolist())
-    for name, split in found.splits.items():
-        if not len(split):
-            raise DataError(
-                f"The {name} split of {data.name_or_path} is empty.",
-                hint=f"Add images, or change data.{'train_split' if name == 'train' else name + '_fraction'}.",
-            )
-        unknown = sorted(set(np.unique(split.labels).tolist()) - present)
+    for split, images in found.splits.items():
+        unknown = sorted(set(np.unique(images.labels).tolist()) - present) if present else []
         if unknown:
-            raise ClassMismatchError(name, [found.class_names[index] for index in unknown])
-    if len(present) < 2:
+            raise ClassMismatchError(split, [found.class_names[index] for index in unknown])
+    if len(present) == 1:
         raise DataError(
-            f"All images of {data.name_or_path} are of one class, {found.class_names[next(iter(present))]!r}.",
+            f"All training images of {name} are of one class, {found.class_names[next(iter(present))]!r}.",
             hint="A classifier needs at least two classes: one folder each.",
         )
+    for split, images in found.splits.items():
+        if not len(images):
+            setting = f"{split}_fraction" if split in found.is_cut else f"{split}_split"
+            raise DataError(
+                f"The {split} split of {name} is empty.", hint=f"Add images, or change data.{setting}."
+            )
     return found
+
+
+def shown_reference(data: DataConfig, reference: str) -> str:
+    """A reference as a person knows it: below the folder as it was typed, or as a name within the zip."""
+    path = Path(reference)
+    typed = Path(data.name_or_path)
+    if typed.suffix.lower() == ".zip" and UNPACKED in path.parts:
+        inside = path.parts[path.parts.index(UNPACKED) + 2 :]
+        return f"{Path(*inside)} in {data.name_or_path}"
+    folder = local_path(data.name_or_path)
+    if folder is not None and path.is_relative_to(folder.absolute()):
+        return str(typed / path.relative_to(folder.absolute()))
+    return reference
 
 
 def open_reference(data: DataConfig, reference: str) -> bytes:
@@ -145,7 +166,11 @@ def open_reference(data: DataConfig, reference: str) -> bytes:
     if not reference.startswith("hub:"):
         return read_file(reference)
     _, split, row = reference.split(":")
-    return read_hub(data)[split][0].encoded(int(row))
+    return _read_hub_once(data)[split][0].encoded(int(row))
+
+
+# A gallery opens dozens of references of one data set.
+_read_hub_once = lru_cache(maxsize=2)(read_hub)
 
 
 def local_folder(data: DataConfig, home: Path) -> Path | None:
@@ -153,16 +178,29 @@ def local_folder(data: DataConfig, home: Path) -> Path | None:
     name = data.name_or_path
     if name.startswith(SAMPLE_PREFIX):
         return fetch_images(name)
-    path = Path(name).expanduser()
-    if path.suffix.lower() == ".zip":
-        if not path.is_file():
-            raise DataNotFoundError(f"There is no file {path}.", hint="Check the path.")
-        return unpack(path, HomePaths(home).cache / "unpacked")
-    if path.exists():
-        return path
-    if looks_like_path(name):
-        raise DataNotFoundError(f"There is no folder {path}.", hint="Check the path.")
-    return None
+    path = local_path(name)
+    if name.lower().endswith(".zip") and (path is None or path.is_file()):
+        if path is None:
+            raise DataNotFoundError(f"There is no file {name}.", hint="Check the path.")
+        return unpack(path, HomePaths(home).unpacked, name)
+    if path is not None and not path.is_dir():
+        raise DataError(
+            f"{name} is a file, neither a folder nor a .zip.", hint="Give the folder that holds the images."
+        )
+    if path is None and looks_like_path(name):
+        raise DataNotFoundError(
+            f"There is no folder {name}.", hint="Check the path; it may be relative to the server."
+        )
+    return path
+
+
+def local_path(name: str) -> Path | None:
+    """The existing file or folder that a text names on this machine, or None."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a path, no such user's home, a zero byte
+        return None
 
 
 def looks_like_path(name: str) -> bool:
@@ -176,7 +214,8 @@ def _read(data: DataConfig, home: Path) -> tuple[dict[str, ImageSplit], list[str
         found = read_hub(data)
         names = next(iter(found.values()))[2]
         return {split: _labelled(images, labels) for split, (images, labels, _) in found.items()}, names
-    rows = read_folder(folder)
+    asked = [one for one in (data.train_split, data.eval_split, data.test_split) if one]
+    rows = read_folder(folder, name=data.name_or_path, split_names=asked)
     names = sorted({name for split in rows.values() for _, name in split})
     ids = {name: index for index, name in enumerate(names)}
     made = {}
@@ -196,23 +235,30 @@ def _name_splits(given: Mapping[str, ImageSplit], data: DataConfig) -> dict[str,
     filled = {name: split for name, split in given.items() if len(split)}
     train = _pick(filled, data.train_split, ("training",) if data.train_split == "train" else ())
     if train is None:
-        raise DataError(
-            f"There is no split {data.train_split!r} with labelled images; there is {', '.join(filled) or 'none'}.",
-            hint="Change data.train_split.",
-        )
-    if data.eval_split is not None and data.eval_split.lower() not in {name.lower() for name in filled}:
-        raise DataError(
-            f"There is no split {data.eval_split!r} with labelled images; there is {', '.join(filled)}.",
-            hint="Change data.eval_split, or set it to null to cut eval from train.",
-        )
+        raise _no_split(filled, data.train_split, "Change data.train_split.")
+    eval_split = _pick(filled, data.eval_split, () if data.eval_split else EVAL_NAMES)
+    if eval_split is None and data.eval_split is not None:
+        hint = "Change data.eval_split, or set it to null to cut eval from train."
+        raise _no_split(filled, data.eval_split, hint)
+    others = ("testing",) if data.test_split == "test" else ()
+    test_split = _pick(filled, data.test_split, others) if data.test_split else None
+    for name, split in (("eval", eval_split), ("test", test_split)):
+        if split is train:
+            raise DataError(
+                f"data.{name}_split names the split to train on, {data.train_split!r}.",
+                hint=f"Set data.{name}_split to another split, or to null to cut {name} from train.",
+            )
     chosen = {"train": train}
-    eval_split = _pick(filled, data.eval_split, EVAL_NAMES)
-    test_split = _pick(filled, data.test_split, ("testing",)) if data.test_split else None
     if eval_split is not None:
         chosen["eval"] = eval_split
     if test_split is not None and test_split is not eval_split:
         chosen["test"] = test_split
     return chosen
+
+
+def _no_split(filled: Mapping[str, ImageSplit], asked: str, hint: str) -> DataError:
+    given = ", ".join(filled) or "none"
+    return DataError(f"There is no split {asked!r} with labelled images; there is {given}.", hint=hint)
 
 
 def _pick(given: Mapping[str, ImageSplit], asked: str | None, others: tuple[str, ...]) -> ImageSplit | None:

@@ -10,7 +10,7 @@ import numpy as np
 from superft_hf.config import DataConfig
 from superft_hf.errors import BadImageError
 from superft_hf.sources.images import digest, example_ids, open_rgb
-from superft_hf.sources.load import ImageSet, ImageSplit, check_classes
+from superft_hf.sources.load import ImageSet, ImageSplit, check_classes, shown_reference
 
 THREADS = 4
 
@@ -75,7 +75,7 @@ def scan_images(
         if one.problem is not None
     ]
     if bad and data.on_bad_image == "error":
-        raise BadImageError([reference for reference, _ in bad], bad[0][1])
+        raise BadImageError([shown_reference(data, reference) for reference, _ in bad], bad[0][1])
     scan = _result(images, opened, tuple(reference for reference, _ in bad))
     check_classes(scan.images, data)
     return scan

@@ -44,7 +44,7 @@ def cut_splits(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
 
 
 def stratified_part(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Indices of a stratified part of about `size` of the (N,) labels, at least one of each class; ascending."""
+    """Indices of a stratified part of about `size` of the (N,) labels, at least one a class; ascending."""
     if size >= len(labels):
         return np.arange(len(labels))
     return cut_splits(labels, {"rest": 1 - size / len(labels)}, seed)["train"]
@@ -55,8 +55,9 @@ def _share(sizes: np.ndarray, fraction: float, free: np.ndarray) -> np.ndarray:
     exact = sizes * fraction
     counts = np.minimum(np.floor(exact).astype(np.int64), np.maximum(free, 0))
     missing = round(sizes.sum() * fraction) - counts.sum()
-    by_remainder = np.argsort(-(exact - np.floor(exact)), kind="stable")
-    for index in by_remainder[: max(missing, 0)]:
-        if counts[index] < free[index]:
+    # Among equal remainders the class with most left gives, so that two parts do not favour the same class.
+    for index in np.lexsort((-free, np.floor(exact) - exact)):
+        if missing > 0 and counts[index] < free[index]:
             counts[index] += 1
+            missing -= 1
     return counts

@@ -43,8 +43,9 @@ def test_record_prediction_file_and_plain_transformers_agree(name, image_size, t
     assert record.facts["image_size"] == (image_size or 32)
 
 
-def test_the_pipeline_loads_the_model_and_names_the_classes(tiny_config, train, store):
-    record = train(tiny_config("vit"))
+@pytest.mark.parametrize("name", ["resnet", "vit", "timm"])
+def test_the_pipeline_loads_the_model_and_names_the_classes(name, tiny_config, train, store):
+    record = train(tiny_config(name))
     paths = store.run_paths(record.run_id)
     rows = read_predictions(paths.prediction_file("test", paths.prediction_steps("test")[0]))
     answers = pipeline("image-classification", model=str(paths.model))(rows["image"].tolist(), top_k=1)

@@ -53,6 +53,8 @@ def load_model(config: ModelConfig, class_names: Sequence[str]) -> tuple[PreTrai
             f"The model {config.name_or_path} cannot be loaded: {str(error).strip().splitlines()[0][:300]}",
             hint="It needs config.json, preprocessor_config.json and model.safetensors of a classifier.",
         ) from error
+    if hasattr(model, "timm_model"):
+        model.config.label_names = list(class_names)  # else the base model's names are saved again
     _renew_head(model)
     if config.image_size is not None:
         processor = resize_processor(processor, model, config.image_size)

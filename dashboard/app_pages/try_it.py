@@ -1,0 +1,151 @@
+"""Try it: what a finished model says about images that it has never seen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import charts, choice, examples, formats, messages, readers, state
+from dashboard.child import PREDICT, Child
+from superft_hf.errors import SuperFTError
+from superft_hf.records import RunRecord, RunState
+
+TOP_K = 5
+MAX_IMAGES = 24
+TYPES = ["png", "jpg", "jpeg", "bmp", "gif", "tif", "tiff", "webp"]
+
+
+@dataclass(frozen=True)
+class _Upload:
+    name: str
+    encoded: bytes
+    picture: examples.Picture | None
+    problem: str
+
+
+def draw_page() -> None:
+    """Draws the page from top to bottom."""
+    record = choice.chosen_run()
+    model = readers.run_paths(record.run_id).model
+    if not model.is_dir():
+        _draw_no_model(record)
+        return
+    head = st.container()
+    files = st.file_uploader(
+        "Images", type=TYPES, accept_multiple_files=True, key="try_files",
+        help=f"Up to {MAX_IMAGES} at once. They stay on this machine and are not kept.",
+    )  # fmt: skip
+    uploads = [_read(file.name, file.getvalue()) for file in files[:MAX_IMAGES]]
+    good = [one for one in uploads if one.picture is not None]
+    answers = _predict(model, good)
+    with head:
+        choice.show_head(record, _sentence(record, good, answers), _context(record))
+    if len(files) > MAX_IMAGES:
+        messages.note(
+            f"Only the first {MAX_IMAGES} of {len(files)} images are shown.", "Take the others next."
+        )
+    for one in uploads:
+        if one.picture is None:
+            st.markdown(f":red[:material/error: **{formats.plain(one.name)} is not a readable image: "
+                        f"{formats.plain(one.problem)}.**] :gray[Choose another file.]")  # fmt: skip
+    if answers:
+        _draw_answers(record, good, answers)
+    elif not files:
+        messages.empty(
+            "No image yet.",
+            "Drop some above: their five likeliest classes appear here.",
+            ":material/image_search:",
+        )
+
+
+def _draw_no_model(record: RunRecord) -> None:
+    name = formats.plain(record.name)
+    if record.is_unfinished:
+        choice.show_head(record, f"{name} cannot be tried yet: it is not finished.", "")
+        messages.empty(
+            "The model is saved at the end of the run.", "Choose a finished run on the left, or wait."
+        )
+    else:
+        choice.show_head(record, f"{name} has no model to try.", "")
+        why = (
+            "Its model was removed."
+            if record.state is RunState.COMPLETED
+            else "Only completed runs have a model."
+        )
+        messages.empty(why, "Choose another run on the left, or repeat this one.")
+    if st.button("Open the run", type="primary", icon=":material/show_chart:", key="try_open_run"):
+        state.open_page(state.RUN_PAGE, record.run_id)
+
+
+def _read(name: str, encoded: bytes) -> _Upload:
+    try:
+        return _Upload(name, encoded, examples.make_picture(encoded), "")
+    except ValueError as error:
+        return _Upload(name, encoded, None, str(error))
+
+
+def _predict(model: Path, uploads: list[_Upload]) -> list[list[tuple[str, float]]]:
+    """The likeliest classes of each image, best first; empty when there is nothing to show."""
+    if not uploads:
+        return []
+    try:
+        with st.spinner("Reading the images with this model. The first time takes some seconds."):
+            return _cached_answers(
+                str(model), model.stat().st_mtime_ns, tuple(one.encoded for one in uploads)
+            )
+    except SuperFTError as error:
+        messages.show(error)
+        return []
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _cached_answers(model: str, stamp: int, encoded: tuple[bytes, ...]) -> list[list[tuple[str, float]]]:
+    return _child().call(PREDICT, model, list(encoded), TOP_K)
+
+
+@st.cache_resource(on_release=lambda child: child.close(), show_spinner=False)
+def _child() -> Child:
+    return Child()
+
+
+def _sentence(record: RunRecord, uploads: list[_Upload], answers: list[list[tuple[str, float]]]) -> str:
+    name = formats.plain(record.name)
+    if not answers:
+        return f"{name}: give it an image, and see what it takes it for."
+    if len(answers) == 1:
+        label, probability = answers[0][0]
+        image = formats.plain(charts.shortened(uploads[0].name, 40))
+        return f"{name} takes {image} for {formats.plain(label)}: {formats.percent(probability)}."
+    sure = sum(answer[0][1] >= 0.9 for answer in answers)
+    return f"{name} is at least 90 % sure of {sure} of {formats.counted(len(answers), 'image')}."
+
+
+def _context(record: RunRecord) -> str:
+    size = formats.eval_size(record)
+    right = f"right on {formats.percent(record.accuracy)} of {formats.counted(size, 'eval image')}"
+    classes = formats.counted(len(record.facts.get("class_names", [])), "class", "classes")
+    return " · ".join([right, classes, formats.plain(record.model)]) if size else formats.plain(record.model)
+
+
+def _draw_answers(record: RunRecord, uploads: list[_Upload], answers: list[list[tuple[str, float]]]) -> None:
+    is_dark = st.context.theme.type == "dark"
+    color = charts.run_colors([record.run_id], is_dark)[record.run_id]
+    grid = st.grid(2, min_column_width=300, gap="small", key="try_answers")
+    for index, (one, answer) in enumerate(zip(uploads, answers, strict=True)):
+        with (
+            grid.cell(),
+            st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"),
+        ):
+            with st.container(width=150, gap="xxsmall"):
+                st.image(one.picture.encoded, width="stretch", alt=one.name)
+                width, height = one.picture.size
+                name = formats.plain(charts.shortened(one.name, 20))
+                st.markdown(f":small[{name}]  \n:small[:gray[{width} × {height} px]]")
+            figure = charts.bar_figure([label for label, _ in answer], [p for _, p in answer], color, is_dark)
+            words = ", ".join(f"{label} {formats.percent(p)}" for label, p in answer)
+            st.plotly_chart(
+                figure, theme="streamlit", config=charts.CONFIG, key=f"try_bars_{index}", alt=words
+            )
+
+
+draw_page()

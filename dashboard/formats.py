@@ -1,0 +1,274 @@
+"""How numbers, times, states and names are worded, the same on every page.
+
+Fractions become percent here and nowhere below the pages. Text that a person typed goes through `plain`
+before it stands in Markdown, so that a run called `*a*` is shown by its name.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from superft_hf.evaluation.intervals import wilson_interval
+from superft_hf.records import RunRecord, RunState
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class StateLook:
+    """How a run's state is shown.
+
+    Attributes:
+        word: The state in a word; colour is never the only cue.
+        icon: A Material icon, as Streamlit writes it.
+        color: Streamlit's name of the colour: grey but for failed and paused.
+    """
+
+    word: str
+    icon: str
+    color: str
+
+
+STATE_LOOKS = {
+    RunState.QUEUED: StateLook("queued", ":material/schedule:", "gray"),
+    RunState.STARTING: StateLook("starting", ":material/hourglass_top:", "gray"),
+    RunState.RUNNING: StateLook("running", ":material/progress_activity:", "gray"),
+    RunState.PAUSED: StateLook("paused", ":material/pause:", "yellow"),
+    RunState.COMPLETED: StateLook("completed", ":material/check:", "gray"),
+    RunState.FAILED: StateLook("failed", ":material/error:", "red"),
+    RunState.DISCARDED: StateLook("discarded", ":material/block:", "gray"),
+}
+
+SPLIT_COLORS = {"train": "gray", "eval": "violet", "test": "green"}
+
+METRIC_TITLES = {
+    "loss": "loss", "accuracy": "accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted",
+    "precision_macro": "precision, macro", "recall_macro": "recall, macro",
+    "balanced_accuracy": "balanced accuracy", "top5_accuracy": "top-5 accuracy", "log_loss": "log loss",
+}  # fmt: skip
+"""Words of the metrics, by their key without the split."""
+
+_UNBOUNDED_METRICS = ("loss", "log_loss")
+
+
+def state_badge(state: RunState) -> dict[str, str]:
+    """The arguments of `st.badge` for a state."""
+    look = STATE_LOOKS[state]
+    return {"label": look.word, "icon": look.icon, "color": look.color}
+
+
+def percent(fraction: float | None) -> str:
+    """A share with one decimal.
+
+    Example:
+        >>> percent(0.9703), percent(None)
+        ('97.0 %', '–')
+    """
+    return NOTHING if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def points(difference: float | None) -> str:
+    """A difference of two shares.
+
+    Example:
+        >>> points(0.03), points(-0.0071)
+        ('+3.0 points', '−0.7 points')
+    """
+    if difference is None:
+        return NOTHING
+    return f"{100 * difference:+.1f} points".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """The two ends of an interval of shares.
+
+    Example:
+        >>> interval(0.943, 0.985)
+        '94.3 – 98.5 %'
+    """
+    return f"{100 * low:.1f} – {100 * high:.1f} %"
+
+
+def accuracy_interval(accuracy: float | None, size: int) -> str:
+    """The 95 % interval of an accuracy measured on `size` images.
+
+    Example:
+        >>> accuracy_interval(0.97, 270)
+        '94.3 – 98.5 %'
+    """
+    if accuracy is None or not size:
+        return NOTHING
+    return interval(*wilson_interval(round(accuracy * size), size))
+
+
+def loss(value: float | None) -> str:
+    """A loss with three decimals."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def count(number: int | float | None) -> str:
+    """A whole number with separators.
+
+    Example:
+        >>> count(1257)
+        '1,257'
+    """
+    return NOTHING if number is None else f"{number:,.0f}"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "run"), counted(1200, "image"), counted(2, "class", "classes")
+        ('1 run', '1,200 images', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def significant(number: float | None) -> str:
+    """A number such as a learning rate, as short as it can be said.
+
+    Example:
+        >>> significant(0.0002), significant(3e-07), significant(12.0)
+        ('0.0002', '3e-7', '12')
+    """
+    if number is None:
+        return NOTHING
+    if number and abs(number) < 1e-5:
+        return re.sub(r"e([+-])0*", lambda found: "e" + found[1].strip("+"), f"{number:.3g}")
+    return f"{number:.6f}".rstrip("0").rstrip(".") if abs(number) < 1000 else f"{number:,.0f}"
+
+
+def size(size_bytes: int | None) -> str:
+    """A file size.
+
+    Example:
+        >>> size(18_600_000), size(900)
+        ('18.6 MB', '900 B')
+    """
+    if size_bytes is None:
+        return NOTHING
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes} B"
+
+
+def duration(seconds: float | None) -> str:
+    """A time span in words.
+
+    Example:
+        >>> [duration(one) for one in (0.01, 1.52, 42, 192, 7260, 180_000)]
+        ['< 0.1 s', '1.5 s', '42 s', '3 min 12 s', '2 h 1 min', '2 d 2 h']
+    """
+    if seconds is None:
+        return NOTHING
+    if seconds < 0.1:
+        return "< 0.1 s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, unit_s, smaller, smaller_s in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if whole >= unit_s:
+            rest = whole % unit_s // smaller_s
+            return f"{whole // unit_s} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
+
+
+def run_duration_s(record: RunRecord, now: datetime | None = None) -> float | None:
+    """Seconds from a run's start to its end, or until now while it is live; None before its start."""
+    if record.started_at is None:
+        return None
+    if record.ended_at is None and not record.is_live:
+        return None
+    end = datetime.fromisoformat(record.ended_at) if record.ended_at else now or datetime.now(UTC)
+    return max(0.0, (end - datetime.fromisoformat(record.started_at)).total_seconds())
+
+
+def moment(iso: str | None) -> str:
+    """A moment in the time zone of this machine, such as `24 Nov, 02:33`."""
+    if iso is None:
+        return NOTHING
+    local = datetime.fromisoformat(iso).astimezone()
+    return f"{local.day} {local:%b, %H:%M}"
+
+
+def metric_title(key: str) -> str:
+    """A metric's key in words.
+
+    Example:
+        >>> metric_title("eval_f1_macro"), metric_title("accuracy")
+        ('Eval F1, macro', 'Accuracy')
+    """
+    split, _, rest = key.partition("_")
+    if split in SPLIT_COLORS:
+        return f"{split.capitalize()} {METRIC_TITLES.get(rest, rest.replace('_', ' '))}"
+    words = METRIC_TITLES.get(key, key.replace("_", " "))
+    return words[:1].upper() + words[1:]
+
+
+def metric_value(key: str, value: float | None) -> str:
+    """A metric's value: losses with three decimals, shares in percent."""
+    name = key.removeprefix("eval_").removeprefix("test_")
+    return loss(value) if name in _UNBOUNDED_METRICS else percent(value)
+
+
+def setting_value(value: Any) -> str:
+    """A setting's value for a person.
+
+    Example:
+        >>> setting_value(None), setting_value(0.00005), setting_value([]), setting_value("full")
+        ('–', '0.00005', 'none', 'full')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value) or "none"
+    if isinstance(value, float):
+        return significant(value)
+    return NOTHING if value is None else str(value)
+
+
+def source_title(name_or_path: str) -> str:
+    """A model or a set of images in few words.
+
+    Example:
+        >>> source_title("sample:digits"), source_title("microsoft/resnet-18"), source_title("/data/cells/")
+        ('digits', 'microsoft/resnet-18', 'cells')
+    """
+    name = name_or_path.removeprefix("sample:").rstrip("/")
+    return name if name.count("/") < 2 and not name.startswith(("/", "~", ".")) else name.rsplit("/", 1)[-1]
+
+
+def eval_size(record: RunRecord) -> int:
+    """Images in the eval split; 0 until the worker has counted them."""
+    return int(record.facts.get("counts", {}).get("eval", 0))
+
+
+def plain(text: str) -> str:
+    r"""Text that a person typed, for use within Markdown: nothing in it formats, and it stays on one line.
+
+    Example:
+        >>> print(plain("a_b *c*"))
+        a\_b \*c\*
+    """
+    return _escaped(" ".join(text.split()))
+
+
+def worded(text: str) -> str:
+    r"""Like `plain`, but text in backticks stays code: for our sentences with typed values in them.
+
+    Example:
+        >>> print(worded("see `superft init` for a_b"))
+        see `superft init` for a\_b
+    """
+    parts = re.split(r"(`[^`]+`)", " ".join(text.split()))
+    return "".join(part if part.startswith("`") else _escaped(part) for part in parts)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~$:])", r"\\\1", text)

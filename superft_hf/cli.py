@@ -1,0 +1,143 @@
+"""`superft`: the same verbs as the pages, for scripts and terminals.
+
+Results go to stdout, everything else to stderr. Every refused input exits 1 with a sentence and a hint; its
+traceback is in the home's log. 2 means a wrong command line. No command asks questions.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from superft_hf import __version__, cli_runs, cli_system, cli_train
+from superft_hf.cli_words import Call, say_error
+from superft_hf.engine.launcher import Launcher
+from superft_hf.errors import SuperFTError
+from superft_hf.paths import HOME_VARIABLE, HomePaths, home_dir
+
+Verb = Callable[[argparse.Namespace, Call], int]
+
+_LOG_BYTES = 1_000_000
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None, launcher: Launcher | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: The words after `superft`; None takes them from the process.
+        launcher: Starts the workers of `superft train`.
+
+    Returns:
+        The exit code.
+    """
+    asked = make_parser().parse_args(arguments)
+    call = Call(home_dir(asked.home), launcher or Launcher())
+    _set_up_logging()
+    try:
+        code = asked.verb(asked, call)
+        sys.stdout.flush()
+        return code
+    except SuperFTError as error:
+        _log_traceback(call.home)
+        say_error(error.message, error.hint)
+    except KeyboardInterrupt:
+        say_error("Stopped.", "")
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the top of a process
+        log = _log_traceback(call.home)
+        hint = "This is a fault of superft" + (f"; the details are in {log}." if log else ".")
+        say_error(f"{type(error).__name__}: {error}", hint)
+    return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line, with every command."""
+    parser = argparse.ArgumentParser(prog="superft", description="Fine-tunes whole vision networks.")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--home", metavar="DIR", help=f"folder of the runs; else {HOME_VARIABLE}, else ./runs"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_system(commands)
+    _add_begin(commands)
+    _add_runs(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # noqa: SLF001
+
+
+def _add(
+    commands: Commands, name: str, verb: Verb, text: str, *, json: bool = False
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(verb=verb)
+    if json:
+        parser.add_argument("--json", action="store_true", help="print one JSON value instead")
+    return parser
+
+
+def _add_system(commands: Commands) -> None:
+    serve = _add(commands, "serve", cli_system.serve, "serve the dashboard, and see to the supervisor")
+    serve.add_argument(
+        "--port", type=int, help=f"by default the first free one from {cli_system.DEFAULT_PORT}"
+    )
+    _add(commands, "doctor", cli_system.doctor, "report versions, devices, disk and connection", json=True)
+    text = "look after the process that starts queued runs"
+    supervisor = commands.add_parser("supervisor", help=text, description=f"{text.capitalize()}.")
+    own = supervisor.add_subparsers(metavar="COMMAND", required=True)
+    _add(own, "status", cli_system.supervisor_status, "say whether the home has a supervisor", json=True)
+    _add(own, "stop", cli_system.supervisor_stop, "end the supervisor; workers go on")
+
+
+def _add_begin(commands: Commands) -> None:
+    init = _add(commands, "init", cli_train.init, "print a complete, commented configuration")
+    init.add_argument("--model", default=cli_train.SAMPLE_MODEL, help="default: %(default)s")
+    init.add_argument("--data", default=cli_train.SAMPLE_DATA, help="default: %(default)s")
+    check = _add(commands, "check", cli_train.check, "look at a configuration and its images", json=True)
+    submit = _add(commands, "submit", cli_train.submit, "queue a run, and print its id")
+    train = _add(commands, "train", cli_train.train, "run in the foreground, with a progress bar")
+    for parser in (check, submit, train):
+        cli_train.config_argument(parser)
+
+
+def _add_runs(commands: Commands) -> None:
+    _add(commands, "runs", cli_runs.runs, "list the runs, newest first", json=True)
+    show = _add(commands, "show", cli_runs.show, "show one run", json=True)
+    predict = _add(commands, "predict", cli_runs.predict, "say what a run's model sees in images", json=True)
+    discard = _add(commands, "discard", cli_runs.discard, "stop a run and remove its weights")
+    discard.add_argument("--wait", action="store_true", help="return when it is done, not when it is noted")
+    delete = _add(commands, "delete", cli_runs.delete, "remove a run that has ended, with its files")
+    for parser in (show, predict, discard, delete):
+        parser.add_argument("run", metavar="RUN", help="its id, as `superft runs` lists it")
+    predict.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("superft_hf").setLevel(logging.INFO)
+
+
+def _log_traceback(home: Path) -> Path | None:
+    """Writes the present exception into the home's log, if there is a home that can be written to."""
+    path = HomePaths(home).command_log
+    if not home.is_dir() or not os.access(home, os.W_OK):
+        return None
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.Logger("command")  # of its own: the terminal shall not show it
+    log.addHandler(handler)
+    log.exception("superft %s", " ".join(sys.argv[1:]))
+    handler.close()
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""The commands about the installation: serve, supervisor, doctor."""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from superft_hf.cli_words import Call, say, write_json
+from superft_hf.engine import control
+from superft_hf.engine.devices import cpu_cores, list_gpus
+from superft_hf.errors import MissingPackageError, StateError
+from superft_hf.paths import HOME_VARIABLE
+
+DEFAULT_PORT = 8501
+STACK = (
+    "superft-hf", "torch", "torchvision", "transformers", "accelerate", "datasets", "evaluate", "timm",
+    "huggingface-hub", "safetensors", "streamlit", "plotly", "pandas", "numpy", "scikit-learn", "pillow",
+    "sqlalchemy", "pydantic",
+)  # fmt: skip
+NETWORK_FILE_SYSTEMS = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smbfs",
+    "smb3",
+    "fuse.sshfs",
+    "afs",
+    "9p",
+    "lustre",
+    "gpfs",
+    "glusterfs",
+)
+
+_HUB_TIMEOUT_S = 3.0
+_STOP_TIMEOUT_S = 10.0
+
+
+def serve(asked: argparse.Namespace, call: Call) -> int:
+    """Becomes the dashboard's web server."""
+    app = _find_app()
+    call.open_store().close()
+    control.ensure_supervisor(call.home)
+    port = asked.port or _free_port()
+    if not _is_free(port):
+        raise StateError(
+            f"Port {port} of this machine is taken.", hint="Choose another with --port, or leave it out."
+        )
+    print(f"Dashboard: http://localhost:{port}", flush=True)
+    os.environ[HOME_VARIABLE] = str(call.home)
+    command = [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", str(port)]
+    command += ["--server.address", "localhost", "--server.headless", "true"]
+    # Replaces this process, so that whoever ends `superft serve` ends the web server and nothing is left.
+    os.execv(sys.executable, [*command, "--browser.gatherUsageStats", "false"])
+
+
+def supervisor_status(asked: argparse.Namespace, call: Call) -> int:
+    """Says whether the home has a supervisor."""
+    pid = control.supervisor_pid(call.home)
+    if asked.json:
+        write_json({"pid": pid})
+    elif pid is None:
+        print(f"No supervisor works in {call.home}. One starts when a run needs it.")
+    else:
+        print(f"The supervisor of {call.home} is process {pid}.")
+    return 0
+
+
+def supervisor_stop(asked: argparse.Namespace, call: Call) -> int:
+    """Ends the supervisor; workers go on."""
+    pid = control.supervisor_pid(call.home)
+    if pid is None:
+        say(f"No supervisor works in {call.home}.")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while control.supervisor_pid(call.home) == pid:
+        if time.monotonic() >= deadline:
+            raise StateError(
+                f"The supervisor, process {pid}, does not end.",
+                hint=f"End it with `kill -9 {pid}`; runs go on.",
+            )
+        time.sleep(0.05)
+    say("The supervisor has ended. Runs that are at work go on.")
+    return 0
+
+
+def doctor(asked: argparse.Namespace, call: Call) -> int:
+    """Reports versions, devices, disk and connection; 1 when something is missing."""
+    report = _examine(call.home)
+    if asked.json:
+        write_json(report)
+    else:
+        for label, text in _lines(report):
+            print(f"{label:<16} {text}")
+    for problem in report["problems"]:
+        say(f"Problem: {problem}")
+    return 1 if report["problems"] else 0
+
+
+def _find_app() -> Path:
+    found = importlib.util.find_spec("dashboard")
+    folders = list(found.submodule_search_locations or []) if found else []
+    app = Path(folders[0], "app.py") if folders else None
+    if app is None or not app.is_file():
+        raise MissingPackageError(
+            "The dashboard is not installed beside superft_hf.", hint="`pip install -r requirements.txt`"
+        )
+    return app
+
+
+def _free_port() -> int:
+    return next((port for port in range(DEFAULT_PORT, DEFAULT_PORT + 100) if _is_free(port)), DEFAULT_PORT)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def _examine(home: Path) -> dict[str, Any]:
+    versions = {name: _version(name) for name in STACK}
+    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    file_system = _file_system(place)
+    problems = [f"{name} is not installed." for name in STACK if not versions[name]]
+    is_writable = _is_writable(place)
+    if not is_writable:
+        problems.append(f"The home {home} cannot be written to; choose another with --home.")
+    if file_system in NETWORK_FILE_SYSTEMS:
+        problems.append(f"The home {home} lies on a network disk ({file_system}); SQLite needs a local one.")
+    memory = psutil.virtual_memory()
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "versions": versions,
+        "gpus": [asdict(gpu) for gpu in list_gpus()],
+        "cpu_cores": cpu_cores(),
+        "memory_bytes": memory.total,
+        "memory_available_bytes": memory.available,
+        "home": str(home),
+        "home_is_writable": is_writable,
+        "home_file_system": file_system,
+        "disk_free_bytes": shutil.disk_usage(place).free,
+        "supervisor_pid": control.supervisor_pid(home),
+        "hub": _hub(),
+        "problems": problems,
+    }
+
+
+def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    gpus = [f"GPU {gpu['index']}: {gpu['name']}, {_gib(gpu['memory_bytes'])}" for gpu in report["gpus"]]
+    memory = f"{_gib(report['memory_bytes'])}, {_gib(report['memory_available_bytes'])} of it free"
+    disk = f"{_gib(report['disk_free_bytes'])} free on {report['home_file_system'] or 'unknown file system'}"
+    writable = "" if report["home_is_writable"] else ", not writable"
+    return [
+        ("Python", report["python"]),
+        ("System", report["system"]),
+        *((name, version or "not installed") for name, version in report["versions"].items()),
+        ("GPUs", "; ".join(gpus) or "none"),
+        ("CPU cores", str(report["cpu_cores"])),
+        ("Memory", memory),
+        ("Home", report["home"] + writable),
+        ("Disk", disk),
+        ("Supervisor", f"process {report['supervisor_pid']}" if report["supervisor_pid"] else "none at work"),
+        ("Hub", f"{report['hub']['address']}: {report['hub']['words']}"),
+    ]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _file_system(folder: Path) -> str:
+    """The type of the file system that holds a folder; empty when unknown."""
+    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    resolved = folder.resolve()
+    return next((mounts[place] for place in (resolved, *resolved.parents) if place in mounts), "")
+
+
+def _hub() -> dict[str, Any]:
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return {"address": address, "is_reachable": False, "words": "switched off by HF_HUB_OFFLINE"}
+    try:
+        request = urllib.request.Request(address, method="HEAD")
+        urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_S).close()
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return {"address": address, "is_reachable": False, "words": f"not reachable ({reason})"}
+    return {"address": address, "is_reachable": True, "words": "reachable"}
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"

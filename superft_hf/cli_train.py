@@ -1,0 +1,183 @@
+"""The commands that begin a run: init, check, submit, train."""
+
+import argparse
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+
+from superft_hf import preflight
+from superft_hf.cli_words import Call, figure, finding_lines, say, say_error, sentence, write_json
+from superft_hf.config import DataConfig, ModelConfig, RunConfig
+from superft_hf.config_file import dump_config, read_config
+from superft_hf.engine import control
+from superft_hf.engine.foreground import BY, ForegroundRun, wait_for_lease
+from superft_hf.errors import ConfigError
+from superft_hf.records import Finding, RunRecord, RunState
+from superft_hf.store import RunStore
+
+SAMPLE_MODEL = "sample:efficientnet-lite0"
+SAMPLE_DATA = "sample:digits"
+
+_WATCH_S = 0.25
+_FILE_PACE_S = 10.0
+"""How often the bar is written where it cannot be overwritten, as in a log file."""
+_SHOWN_METRICS = ("loss", "eval_loss", "eval_accuracy")
+
+
+def init(asked: argparse.Namespace, call: Call) -> int:
+    """Prints a complete, commented configuration."""
+    try:
+        config = RunConfig(
+            model=ModelConfig(name_or_path=asked.model), data=DataConfig(name_or_path=asked.data)
+        )
+    except ValueError as error:
+        raise ConfigError(
+            "--model and --data need a name of 1 to 500 characters.",
+            hint=f"Such as --model {SAMPLE_MODEL} --data {SAMPLE_DATA}.",
+        ) from error
+    print(dump_config(config, commented=True), end="")
+    return 0
+
+
+def check(asked: argparse.Namespace, call: Call) -> int:
+    """Prints what is wrong with a configuration and its images; 1 when a start is blocked."""
+    try:
+        config = read_config(asked.config)
+    except ConfigError as error:
+        if not asked.json:
+            raise
+        blocking = Finding("blocks", error.message, "", error.hint, error.kind)
+        report = preflight.Report((blocking,), None, None)
+    else:
+        with _image_bar() as on_image:
+            report = preflight.check(config, call.home, on_image)
+    if asked.json:
+        write_json(
+            {
+                "is_blocked": report.is_blocked,
+                "findings": [asdict(finding) for finding in report.findings],
+                "model": asdict(report.model) if report.model else None,
+                "data": asdict(report.data) if report.data else None,
+            }
+        )
+    else:
+        for finding in report.findings:
+            print("\n".join(finding_lines(finding)))
+    return 1 if report.is_blocked else 0
+
+
+def submit(asked: argparse.Namespace, call: Call) -> int:
+    """Queues a run for the supervisor, and prints its id."""
+    config = read_config(asked.config)
+    store = call.open_store()
+    with _image_bar() as on_image:
+        record = control.submit(store, config, by=BY, progress=on_image)
+    say(f"{record.name} is queued. Follow it with `{_again(call)} show {record.run_id}`.")
+    print(record.run_id)
+    return 0
+
+
+def train(asked: argparse.Namespace, call: Call) -> int:
+    """Runs a configuration in the foreground; 0 when it completed."""
+    config = control.with_absolute_paths(read_config(asked.config))
+    store = call.open_store()
+    with _image_bar() as on_image:
+        preflight.require(config, store.home, on_image)
+    lease = wait_for_lease(config.hardware, lambda words: say(f"The run {words}."))
+    with _stop_signals() as stop:
+        try:
+            run = ForegroundRun(store, config, lease, call.launcher)
+            say(f"Run: {run.run_id}, its log is {store.run_paths(run.run_id).log}")
+            record = _watch(run, store, stop)
+            if stop.is_set() and record.is_live:
+                say("Stopping …")
+                record = run.interrupt(_restart_command(store, run.run_id, call))
+        finally:
+            lease.close()
+    return _report(record, store)
+
+
+def _watch(run: ForegroundRun, store: RunStore, stop: threading.Event) -> RunRecord:
+    """Follows a run with a bar until it has ended, or a person wants it to end."""
+    pace = _WATCH_S if sys.stderr.isatty() else _FILE_PACE_S
+    with tqdm(desc="starting", unit="step", mininterval=pace, dynamic_ncols=True) as bar:
+        while True:
+            record = run.look()
+            _draw(bar, record, store.last_values(run.run_id))
+            if not run.is_at_work and not record.is_live:
+                return record
+            if stop.wait(_WATCH_S):
+                return run.look()
+
+
+def _draw(bar: "tqdm[None]", record: RunRecord, values: dict[str, float]) -> None:
+    if not record.max_steps:
+        return
+    bar.total = record.max_steps
+    bar.set_description(f"epoch {record.epoch:.1f} of {record.num_train_epochs:g}", refresh=False)
+    shown = {key: figure(key, values[key]) for key in _SHOWN_METRICS if key in values}
+    bar.set_postfix(shown, refresh=False)
+    bar.update(record.global_step - bar.n)
+
+
+def _report(record: RunRecord, store: RunStore) -> int:
+    if record.state is RunState.COMPLETED:
+        print(sentence(record))
+        say(f"Its model is in {store.run_paths(record.run_id).model}")
+        return 0
+    if record.failure:
+        say_error(record.failure.message, record.failure.hint)
+    else:
+        say_error(f"The run is {record.state}.", "Look at it with `superft show`.")
+    return 1
+
+
+def _restart_command(store: RunStore, run_id: str, call: Call) -> str:
+    paths = store.run_paths(run_id)
+    config = paths.resolved if paths.resolved.exists() else paths.config
+    return f"{_again(call)} train {shlex.quote(str(config))}"
+
+
+def _again(call: Call) -> str:
+    return f"superft --home {shlex.quote(str(call.home))}"
+
+
+@contextmanager
+def _image_bar() -> Iterator[preflight.Progress]:
+    """A bar for opening the images; it is left out when that is quick."""
+    with tqdm(desc="opening images", unit="image", delay=1.0, leave=False, dynamic_ncols=True) as bar:
+
+        def on_image(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield on_image
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turns Ctrl-C and SIGTERM into a flag, so that they cannot strike between two steps of a start."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def config_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that names a run's YAML file."""
+    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="see `superft init`")

@@ -1,0 +1,151 @@
+"""How the command line words what it shows: sentences and tables for people, JSON for scripts."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from superft_hf.engine.launcher import Launcher
+from superft_hf.evaluation.intervals import wilson_interval
+from superft_hf.paths import HomePaths
+from superft_hf.records import Finding, RunRecord, RunState
+from superft_hf.store import RunStore
+
+_UNBOUNDED = ("loss", "log_loss", "learning_rate", "grad_norm")
+_MARKS = {"fine": "fine   ", "know": "know   ", "blocks": "BLOCKS "}
+
+
+@dataclass(frozen=True)
+class Call:
+    """What every command needs besides its own arguments: the home, and what starts workers."""
+
+    home: Path
+    launcher: Launcher
+
+    def open_store(self) -> RunStore:
+        """The store of the home, which is created when missing and named on stderr. Raises HomeError."""
+        store = RunStore(self.home)
+        say(f"Home: {self.home}")
+        return store
+
+    def find_store(self) -> RunStore | None:
+        """The store of the home, or None when there is none yet: looking creates nothing."""
+        is_there = HomePaths(self.home).database.exists() or self.home.is_file()
+        return self.open_store() if is_there else None
+
+
+def say(text: str) -> None:
+    """A message for the person: stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_error(message: str, hint: str) -> None:
+    """An error, and what to do about it."""
+    say(f"Error: {message}")
+    if hint:
+        say(f"Hint: {hint}")
+
+
+def write_json(value: Any) -> None:
+    """One JSON value on stdout; a number that is none, such as NaN, becomes null."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False), flush=True)
+
+
+def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows below each other in columns."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(line.rstrip())
+
+
+def sentence(run: RunRecord) -> str:
+    """The state of a run in a sentence, with the answer in it."""
+    if run.state is RunState.QUEUED:
+        return f"{run.name} is queued{': it ' + run.waiting_for if run.waiting_for else ''}."
+    if run.state is RunState.STARTING:
+        return f"{run.name} is starting: it prepares model and images."
+    if run.state is RunState.RUNNING:
+        return f"{run.name} is running: {progress(run)}."
+    if run.state is RunState.FAILED and run.failure:
+        return f"{run.name} failed: {run.failure.message}"
+    if run.state is RunState.COMPLETED and run.evaluation:
+        parts = [accuracy_words(run, split) for split in ("eval", "test") if split in run.evaluation]
+        return f"{run.name} completed: {', '.join(parts)}."
+    return f"{run.name} is {run.state}."
+
+
+def progress(run: RunRecord) -> str:
+    """Such as `step 40 of 200, epoch 1.0 of 5`."""
+    if not run.max_steps:
+        return "not begun"
+    steps = f"step {run.global_step:,} of {run.max_steps:,}"
+    return f"{steps}, epoch {run.epoch:.1f} of {run.num_train_epochs:g}"
+
+
+def accuracy_words(run: RunRecord, split: str) -> str:
+    """Accuracy on a split with its interval, such as `89.2 % on eval (95 % interval 86.0 – 91.8)`."""
+    accuracy = run.evaluation[split].get("accuracy")
+    if accuracy is None:
+        return f"evaluated on {split}"
+    size = run.facts.get("counts", {}).get(split)
+    if not size:
+        return f"{percent(accuracy)} on {split}"
+    low, high = wilson_interval(round(accuracy * size), size)
+    return f"{percent(accuracy)} on {split} (95 % interval {100 * low:.1f} – {100 * high:.1f})"
+
+
+def figure(key: str, value: float | None) -> str:
+    """A metric's value: shares in percent, losses and rates as numbers."""
+    name = key.removeprefix("eval_").removeprefix("test_")
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.4g}" if name in _UNBOUNDED or "per_second" in name else percent(value)
+
+
+def percent(fraction: float) -> str:
+    """A share, such as `97.0 %`."""
+    return f"{100 * fraction:.1f} %"
+
+
+def duration(run: RunRecord) -> str:
+    """How long a run took, or takes by now; a dash before its start."""
+    if run.started_at is None:
+        return "–"
+    end = datetime.fromisoformat(run.ended_at) if run.ended_at else datetime.now(UTC)
+    return duration_words((end - datetime.fromisoformat(run.started_at)).total_seconds())
+
+
+def duration_words(seconds: float) -> str:
+    """A length of time in words.
+
+    Example:
+        >>> duration_words(192), duration_words(12), duration_words(7500)
+        ('3 min 12 s', '12 s', '2 h 5 min')
+    """
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """A line of the pre-flight report, with its consequence and hint below it."""
+    more = [text for text in (finding.text, finding.hint and f"Hint: {finding.hint}") if text]
+    return [f"{_MARKS[finding.level]}{finding.title}", *(f"       {text}" for text in more)]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,32 @@
+"""Pages run in AppTest on a store of their own. No supervisor starts: made-up runs have no process."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from superft_hf.engine import control
+from superft_hf.paths import HOME_VARIABLE
+from superft_hf.store import RunStore
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+
+
+@pytest.fixture
+def open_page(home: Path, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    """`open_page("runs", run="…")`: that page, drawn once, with these query parameters and session keys."""
+    monkeypatch.setenv(HOME_VARIABLE, str(home))
+    monkeypatch.setattr(control, "ensure_supervisor", lambda home: None)
+
+    def opened(name: str, session: dict[str, Any] | None = None, **query: str) -> AppTest:
+        test = AppTest.from_file(str(APP), default_timeout=60)
+        for key, value in (session or {}).items():
+            test.session_state[key] = value
+        for key, value in query.items():
+            test.query_params[key] = value
+        test.switch_page(f"app_pages/{name}.py")
+        return test.run()
+
+    return opened
