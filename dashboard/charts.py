@@ -138,7 +138,7 @@ def line_figure(
         range=[0, end * 1.005], title={"text": "epoch", "standoff": 4}, hoverformat=".2f", tickformat="~g",
         automargin=False,
     )  # fmt: skip
-    figure.update_yaxes(range=[low, high], nticks=6)
+    figure.update_yaxes(range=[low, high], nticks=6, tickformat=",~g")
     return figure
 
 

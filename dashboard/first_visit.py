@@ -6,18 +6,13 @@ import streamlit as st
 
 from dashboard import choosers, formats, forms, inspection, look, messages, readers
 from dashboard.starting import start
-from superft_hf.config import DataConfig, RunConfig
-from superft_hf.config_file import make_config
+from superft_hf.config import DataConfig
 from superft_hf.errors import SuperFTError
-from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES
+from superft_hf.samples import IMAGE_SAMPLES
+from superft_hf.starting_points import starting_point
 
 DIGITS = "sample:digits"
 PICTURES = 5
-IMAGE_SIZE = 64
-"""Enough for scans of 8 × 8 pixels, and 12 × faster than the model's own size."""
-
-LEARNING_RATE = 0.001
-"""Scans are far from photographs: with the default the network learns them too slowly for a first try."""
 
 
 def draw() -> None:
@@ -41,20 +36,8 @@ def draw() -> None:
     with st.container(horizontal=True):
         _opener("Load a YAML instead", "upload_file", "start_load_yaml", "load yaml", type="tertiary")
     if is_pressed:
-        start(digits_config())
+        start(starting_point(DIGITS, name="first try"))
     choosers.draw_dialog()
-
-
-def digits_config() -> RunConfig:
-    """The run behind the one click."""
-    values = {
-        "name": "first try",
-        "model": {"name_or_path": next(iter(MODEL_SAMPLES)), "image_size": IMAGE_SIZE},
-        "data": {"name_or_path": DIGITS},
-        "augmentation": {"preset": "none"},  # a mirrored digit is no digit
-        "training": {"learning_rate": LEARNING_RATE},
-    }
-    return make_config(values)
 
 
 def _opener(label: str, icon: str, key: str, dialog: str, **options: Any) -> None:
@@ -79,6 +62,6 @@ def _digits_card() -> bool:
             "Start on digits", type="primary", icon=":material/play_arrow:", key="start_digits"
         )
         if st.button("Settings first", type="tertiary", icon=":material/tune:", key="start_digits_settings"):
-            forms.fill(digits_config(), {"name": None})
+            forms.fill(starting_point(DIGITS), {"name": None})
             st.rerun()
     return is_pressed

@@ -179,7 +179,7 @@ def suggested_changes(failure: Failure, config: RunConfig) -> dict[str, float | 
 
 
 def _left(seconds: float) -> str:
-    return "nearly done" if seconds < 1 else f"about {duration(seconds)} left"
+    return f"about {duration(max(seconds, 1.0))} left"
 
 
 def _signed(share: float) -> str:

@@ -57,7 +57,7 @@ def check(asked: argparse.Namespace, call: Call) -> int:
         blocking = Finding("blocks", error.message, "", error.hint, error.kind)
         report = preflight.Report((blocking,), None, None)
     else:
-        with _image_bar() as on_image:
+        with image_bar() as on_image:
             report = preflight.check(config, call.home, on_image)
     if asked.json:
         write_json(
@@ -78,7 +78,7 @@ def submit(asked: argparse.Namespace, call: Call) -> int:
     """Queues a run for the supervisor, and prints its id."""
     config = read_config(asked.config)
     store = call.open_store()
-    with _image_bar() as on_image:
+    with image_bar() as on_image:
         record = control.submit(store, config, by=BY, progress=on_image)
     say(f"{record.name} is queued. Follow it with `{_again(call)} show {record.run_id}`.")
     print(record.run_id)
@@ -89,7 +89,7 @@ def train(asked: argparse.Namespace, call: Call) -> int:
     """Runs a configuration in the foreground; 0 when it completed."""
     config = control.with_absolute_paths(read_config(asked.config))
     store = call.open_store()
-    with _image_bar() as on_image:
+    with image_bar() as on_image:
         preflight.require(config, store.home, on_image)
     lease = wait_for_lease(config.hardware, lambda words: say(f"The run {words}."))
     with _stop_signals() as stop:
@@ -111,14 +111,15 @@ def _watch(run: ForegroundRun, store: RunStore, stop: threading.Event) -> RunRec
     with tqdm(desc="starting", unit="step", mininterval=pace, dynamic_ncols=True) as bar:
         while True:
             record = run.look()
-            _draw(bar, record, store.last_values(run.run_id))
+            draw_bar(bar, record, store.last_values(run.run_id))
             if not run.is_at_work and not record.is_live:
                 return record
             if stop.wait(_WATCH_S):
                 return run.look()
 
 
-def _draw(bar: "tqdm[None]", record: RunRecord, values: dict[str, float]) -> None:
+def draw_bar(bar: "tqdm[None]", record: RunRecord, values: dict[str, float]) -> None:
+    """Brings a bar up to date with a run and the last value of each metric."""
     if not record.max_steps:
         return
     bar.total = record.max_steps
@@ -151,7 +152,7 @@ def _again(call: Call) -> str:
 
 
 @contextmanager
-def _image_bar() -> Iterator[preflight.Progress]:
+def image_bar() -> Iterator[preflight.Progress]:
     """A bar for opening the images; it is left out when that is quick."""
     with tqdm(desc="opening images", unit="image", delay=1.0, leave=False, dynamic_ncols=True) as bar:
 

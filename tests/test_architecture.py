@@ -34,7 +34,7 @@ PROCESS_BEGINS = {
 }
 """Files in which a process begins: only there is any exception caught."""
 
-PRINTS = {*PROCESS_BEGINS, "superft_hf/training/convert_sample.py"}
+PRINTS = {*PROCESS_BEGINS, "superft_hf/training/convert_sample.py", "superft_hf/demo.py"}
 """Files that talk to the terminal, besides the command line's cli*.py."""
 
 RUN_FILES = (

@@ -14,7 +14,8 @@ from superft_hf.evaluation.classification import confused_pairs, confusion_matri
 from superft_hf.records import RunRecord
 
 PANEL_HEIGHT = 660
-PER_PAGE, WORST_PER_PAGE = 12, 20
+PER_PAGE = 12
+SHORT_NAME = 9  # a name of so many letters fits under a small picture
 FEW, FEWEST = 8, 4  # so many images in a cell leave room for one, and for two rows to compare them with
 TABLE_ROWS, TABLE_HEIGHT = 12, 420
 MATRIX, PAIRS, CLASSES = "errors_matrix", "errors_pairs", "errors_classes"
@@ -246,7 +247,8 @@ def _draw_worst(run_id: str, evaluation: examples.Evaluation) -> None:
         st.markdown(":gray[None: every image of this evaluation was recognised.]")
         return
     key = f"errors_worst_{evaluation.split}_{evaluation.step}"
-    gallery.show_pages(run_id, wrong, evaluation.class_names, key, size=WORST_PER_PAGE, columns=10)
+    columns = 10 if max(len(name) for name in evaluation.class_names) <= SHORT_NAME else 7
+    gallery.show_pages(run_id, wrong, evaluation.class_names, key, size=2 * columns, columns=columns)
 
 
 def _draw_classes(run_id: str, evaluation: examples.Evaluation, matrix: np.ndarray) -> None:
@@ -276,11 +278,13 @@ def _draw_classes(run_id: str, evaluation: examples.Evaluation, matrix: np.ndarr
         selection_mode="single-row",
         on_select=lambda: _take_class(run_id, key, table["class_id"].tolist(), matrix),
         column_config={
-            "Recall": column.ProgressColumn(format="%.1f %%", min_value=0, max_value=100, color="blue"),
-            "95 % interval": column.TextColumn(alignment="right"),
-            "Precision": column.TextColumn(alignment="right"),
-            "F1": column.TextColumn(alignment="right"),
-            "Images": column.TextColumn(alignment="right"),
+            "Recall": column.ProgressColumn(
+                format="%.1f %%", min_value=0, max_value=100, color="blue", width=128
+            ),
+            "95 % interval": column.TextColumn(alignment="right", width=112),
+            "Precision": column.TextColumn(alignment="right", width=72),
+            "F1": column.TextColumn(alignment="right", width=64),
+            "Images": column.TextColumn(alignment="right", width=60),
         },
     )  # fmt: skip
 
@@ -306,7 +310,7 @@ def _draw_pairs(run_id: str, evaluation: examples.Evaluation) -> None:
             "True": pairs["label_name"],
             "Predicted": pairs["prediction_name"],
             "Times": pairs["times"],
-            "Share of the class": [formats.percent(share) for share in pairs["share"]],
+            "Share of class": [formats.percent(share) for share in pairs["share"]],
         }
     )
     column, key = st.column_config, state.fresh_key(PAIRS)
@@ -314,8 +318,10 @@ def _draw_pairs(run_id: str, evaluation: examples.Evaluation) -> None:
     st.dataframe(
         shown, hide_index=True, height=_table_height(len(shown)), key=key, selection_mode="single-row",
         on_select=lambda: _take_pair(run_id, key, pairs), column_config={
-            "Times": column.ProgressColumn(format="%d", min_value=0, max_value=top, color="orange"),
-            "Share of the class": column.TextColumn(alignment="right"),
+            "Times": column.ProgressColumn(
+                format="%d", min_value=0, max_value=top, color="orange", width=120
+            ),
+            "Share of class": column.TextColumn(alignment="right", width=100),
         },
     )  # fmt: skip
 

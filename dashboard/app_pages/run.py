@@ -17,6 +17,7 @@ from superft_hf.settings import GROUP_TITLES, all_settings
 
 CHART_HEIGHT, SMALL_CHART_HEIGHT = 250, 160
 PANEL_HEIGHT = 296
+SELECT_HEIGHT = 36  # of the head beside it, which holds a selectbox
 LOG_LINES, LOG_BYTES = 200, 64_000
 
 
@@ -229,7 +230,8 @@ def _draw_curves(record: RunRecord, points: pd.DataFrame) -> None:
     colors = charts.palette(is_dark)
     grid = st.grid(2, min_column_width=300, gap="small", key="run_curves")
     with grid.cell(), st.container(border=True, height="stretch"):
-        card_head("Loss", f"by epoch; {ring}")
+        with st.container(height=SELECT_HEIGHT, border=False, vertical_alignment="center"):
+            card_head("Loss", f"by epoch; {ring}")
         lines = [
             _line(points, "loss", "train", colors.train, is_dotted=True),
             _line(points, "eval_loss", "eval", colors.eval, best=best),

@@ -71,6 +71,27 @@ def read_hub(data: DataConfig) -> dict[str, tuple[HubImages, np.ndarray, list[st
     return found
 
 
+def hub_commit(data: DataConfig) -> str | None:
+    """The commit hash that a data set's revision means at present; None when only a stale cache could tell.
+
+    Raises:
+        DataNotFoundError: If there is no such data set or revision.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        if not is_hub_reachable():
+            return _cached_commit(data)
+        return HfApi().dataset_info(data.name_or_path, revision=data.revision).sha
+    except (HfHubHTTPError, HFValidationError, ValueError) as error:
+        raise DataNotFoundError(
+            f"The data set {data.name_or_path} has no revision {data.revision!r} that can be found: "
+            f"{_first_line(error)}.",
+            hint="Check data.name_or_path and data.revision.",
+        ) from error
+
+
 def _load(data: DataConfig) -> "datasets.DatasetDict":
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError

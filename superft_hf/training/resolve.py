@@ -16,9 +16,11 @@ from accelerate.utils import is_bf16_available
 from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, read_config
 from superft_hf.engine.devices import cpu_cores, find_devices, list_gpus
+from superft_hf.hub import inspect_model
 from superft_hf.paths import RunPaths
+from superft_hf.sources.hub_data import hub_commit
+from superft_hf.sources.load import local_folder
 from superft_hf.training.arguments import logging_steps
-from superft_hf.training.image_classification.model import model_commit
 from superft_hf.training.tasks import TaskRun
 
 PACKAGES = (
@@ -44,14 +46,25 @@ def decide_devices(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"hardware": hardware.model_copy(update=values)})
 
 
+def pin_revisions(config: RunConfig, home: Path) -> RunConfig:
+    """Puts commit hashes in the place of branches and tags, as far as the Hub or its cache tells them."""
+    model, data = config.model, config.data
+    model_commit = inspect_model(model.name_or_path, model.revision).revision
+    data_commit = hub_commit(data) if local_folder(data, home) is None else None
+    return config.model_copy(
+        update={
+            "model": model.model_copy(update={"revision": model_commit or model.revision}),
+            "data": data.model_copy(update={"revision": data_commit or data.revision}),
+        }
+    )
+
+
 def decide_model(config: RunConfig, task: TaskRun, num_train: int) -> RunConfig:
-    """Decides what depends on model and data: revision, image size, memory format, logging steps."""
+    """Decides what depends on model and data: image size, memory format, logging steps."""
     hardware = config.hardware
     if hardware.memory_format == "auto":
         hardware = hardware.model_copy(update={"memory_format": task.choose_memory_format()})
-    model = config.model.model_copy(
-        update={"revision": model_commit(config.model), "image_size": task.image_size}
-    )
+    model = config.model.model_copy(update={"image_size": task.image_size})
     training = config.training.model_copy(update={"logging_steps": logging_steps(config, num_train)})
     return config.model_copy(update={"hardware": hardware, "model": model, "training": training})
 

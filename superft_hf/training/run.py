@@ -50,7 +50,9 @@ def train_run(context: RunContext) -> None:
         SuperFTError: What went wrong, with a hint.
     """
     asked = context.store.read_config(context.run_id)
-    config = resolve.read_resolved(context.paths) or resolve.decide_devices(asked)
+    config = resolve.read_resolved(context.paths)
+    if config is None:
+        config = resolve.pin_revisions(resolve.decide_devices(asked), context.store.home)
     begun = time.monotonic()
     scan = scan_images(load_images(config.data, context.store.home), config.data)
     set_seed(config.training.seed)  # a new head is drawn from the seed

@@ -11,35 +11,38 @@ import signal
 import sys
 from pathlib import Path
 
-import psutil
-import torch.distributed
-import transformers
-
 from superft_hf.engine.launcher import DIES_WITH_LAUNCHER
-from superft_hf.records import LIVE_STATES, Failure, ProcessRecord, RunState
+from superft_hf.engine.processes import describe_process
+from superft_hf.errors import WorkerDiedError
+from superft_hf.records import LIVE_STATES, Failure, RunState
 from superft_hf.store import RunStore
-from superft_hf.training.run import RunContext, train_run
 
 logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
+_LOST_PEER = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "tcpstore")
 
 
 def main(run_folder: str) -> int:
     """Trains the run of this folder. Returns the exit status: 0 when it completed."""
     folder = Path(run_folder).absolute()
     rank = int(os.environ.get("RANK", "0"))
-    _set_up_logging(rank)
     if os.environ.get(DIES_WITH_LAUNCHER) == "1":
         _die_with_launcher()
     store = RunStore(folder.parent)
-    own = psutil.Process()
-    store.record_process(folder.name, ProcessRecord(own.pid, own.create_time(), f"rank {rank}"))
+    store.record_process(folder.name, describe_process(os.getpid(), f"rank {rank}"))
+    # Only now, since it takes seconds: until a process is recorded, nobody can tell whether it lives.
+    import torch.distributed
+
+    from superft_hf.training.run import RunContext, train_run
+
+    _set_up_logging(rank)
     try:
         train_run(RunContext(store, folder.name))
     except Exception as error:  # noqa: BLE001 - the top of a process: stored for the person, logged in full
         logger.exception("the run failed")
-        store.change_state(folder.name, LIVE_STATES, RunState.FAILED, by="worker", failure=Failure.of(error))
+        failure = Failure.of(_explained(error))
+        store.change_state(folder.name, LIVE_STATES, RunState.FAILED, by="worker", failure=failure)
         return 1
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -47,18 +50,30 @@ def main(run_folder: str) -> int:
     return 0
 
 
+def _explained(error: Exception) -> Exception:
+    """What lies behind an error of the library that connects the processes of a run: one of them is gone."""
+    is_distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if is_distributed and any(mark in str(error).lower() for mark in _LOST_PEER):
+        return WorkerDiedError(
+            "Another process of this run is gone.",
+            hint="The log may say why; the system may have ended it for want of memory.",
+        )
+    return error
+
+
 def _die_with_launcher() -> None:
     """Ties a rank to its launcher's life: torch's gives each rank a session of its own."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:  # it was gone before the call
+            sys.exit(1)
 
 
 def _set_up_logging(rank: int) -> None:
-    logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.WARNING,
-        format="%(asctime)s  %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    import transformers
+
+    level = logging.INFO if rank == 0 else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     for noisy in ("httpx", "httpx2", "datasets", "PIL", "accelerate", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers.logging.set_verbosity_error()

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
     BaseImageProcessor,
@@ -16,6 +15,7 @@ from transformers import (
 from superft_hf.config import ModelConfig
 from superft_hf.errors import ModelError
 from superft_hf.hub import model_folder
+from superft_hf.hub_reach import is_hub_reachable
 from superft_hf.training.image_classification.image_size import resize_model, resize_processor
 
 CONVOLUTIONAL_SHARE = 0.5
@@ -37,17 +37,22 @@ def load_model(config: ModelConfig, class_names: Sequence[str]) -> tuple[PreTrai
     """
     folder = model_folder(config.name_or_path)
     id2label = dict(enumerate(class_names))
-    options: dict[str, Any] = {
-        "revision": config.revision, "num_labels": len(class_names), "id2label": id2label,
-        "label2id": {name: index for index, name in id2label.items()},
-    }  # fmt: skip
+    source: dict[str, Any] = {
+        "revision": config.revision,
+        "local_files_only": not is_hub_reachable(),  # else each file is asked for again and again
+        "trust_remote_code": False,
+    }
+    labels = {"id2label": id2label, "label2id": {name: index for index, name in id2label.items()}}
     try:
         model = AutoModelForImageClassification.from_pretrained(
-            folder, ignore_mismatched_sizes=True, use_safetensors=True, trust_remote_code=False, **options
+            folder,
+            num_labels=len(class_names),
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            **labels,
+            **source,
         )
-        processor = AutoImageProcessor.from_pretrained(
-            folder, revision=config.revision, trust_remote_code=False
-        )
+        processor = AutoImageProcessor.from_pretrained(folder, **source)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise ModelError(
             f"The model {config.name_or_path} cannot be loaded: {str(error).strip().splitlines()[0][:300]}",
@@ -62,15 +67,6 @@ def load_model(config: ModelConfig, class_names: Sequence[str]) -> tuple[PreTrai
     if config.dropout is not None:
         add_dropout(model, config.dropout)
     return model, processor
-
-
-def model_commit(config: ModelConfig) -> str:
-    """The commit hash of a Hub model, as far as transformers knows it; else the revision as asked."""
-    folder = model_folder(config.name_or_path)
-    return (
-        getattr(AutoConfig.from_pretrained(folder, revision=config.revision), "_commit_hash", None)
-        or config.revision
-    )
 
 
 def head_modules(model: PreTrainedModel) -> list[nn.Module]:
