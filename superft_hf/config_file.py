@@ -19,7 +19,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from superft_hf.config import RunConfig
 from superft_hf.errors import ConfigError
-from superft_hf.settings import Setting, all_settings, find_setting, plain_number
+from superft_hf.settings import GROUP_TITLES, Setting, all_settings, find_setting, plain_number
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 10
@@ -198,7 +198,7 @@ def _sentence(detail: ErrorDetails) -> str:
 
 def _suggestion(key: str) -> str:
     """`; did you mean …?` when a known key looks alike, by its last part or as a whole, else a full stop."""
-    known = [one.key for one in all_settings()]
+    known = [one.key for one in all_settings()] + list(GROUP_TITLES)[1:]
     last = {name.rsplit(".", 1)[-1]: name for name in known}
     close = difflib.get_close_matches(key, known, 1, 0.75) or [
         last[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], last, 1, 0.75)

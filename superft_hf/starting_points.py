@@ -18,7 +18,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         # A cell has no top, bottom, left or right, so mirroring both ways makes four of one.
         "model": {"image_size": 128},
         "augmentation": {"preset": "light", "vertical_flip": 0.5},
-        "training": {"num_train_epochs": 8, "learning_rate": 5e-4, "label_smoothing_factor": 0.1},
+        "training": {"num_train_epochs": 6, "learning_rate": 5e-4, "label_smoothing_factor": 0.1},
         "early_stopping": {"patience": None, "metric": "eval_accuracy"},
     },
     "sample:textures": {

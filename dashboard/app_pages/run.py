@@ -64,13 +64,13 @@ def _draw_run(record: RunRecord) -> None:
     log = readers.run_paths(record.run_id).log
     if record.failure is not None and record.best_step is None:
         with st.container(border=True, height=PANEL_HEIGHT):
-            _draw_log("What the worker said", log)
+            _draw_log("What the worker said", log, is_test_open)
     else:
         left, right = st.columns([2, 3], gap="small")
         with left, st.container(border=True, height="stretch"):
             _draw_findings(findings.find(record, config, points))
         with right, st.container(border=True, height=PANEL_HEIGHT):
-            _draw_log("Log", log)
+            _draw_log("Log", log, is_test_open)
     if record.evaluation:
         _draw_evaluation(record, is_test_open)
 
@@ -285,10 +285,12 @@ def _draw_findings(found: Sequence[findings.Advice]) -> None:
         st.markdown(f"{advice.icon} **{advice.title}** {advice.text}")
 
 
-def _draw_log(title: str, path: Path) -> None:
+def _draw_log(title: str, path: Path, is_test_open: bool) -> None:
+    text = _tail(path) or "The worker has said nothing yet."
+    shown = text if is_test_open else re.sub(r"(\btest_\w+)[ :=]+[\d.]+", r"\1 sealed", text)
     card_head(title, "newest last")
     with st.container(height=PANEL_HEIGHT - 78, border=False, autoscroll=True, key="run_log"):
-        st.code(_tail(path) or "The worker has said nothing yet.", language=None)
+        st.code(shown, language=None)
 
 
 def _draw_evaluation(record: RunRecord, is_test_open: bool) -> None:

@@ -164,6 +164,15 @@ def test_run_page__log_is_read_from_its_end(open_page, store):
     assert len(shown) == 200 and shown[-2:] == ["line 199999", "100 %"]
 
 
+def test_run_page__log_keeps_test_sealed_until_it_is_opened(open_page, store):
+    run = make_completed_run(store)
+    with store.run_paths(run.run_id).log.open("a") as log:
+        log.write("completed: test_accuracy 0.9312\n")
+    assert open_page("run", run=run.run_id).code[0].value.endswith("completed: test_accuracy sealed")
+    store.add_event(run.run_id, by="page", what=headlines.LOOKED_AT_TEST)
+    assert open_page("run", run=run.run_id).code[0].value.endswith("test_accuracy 0.9312")
+
+
 def test_run_page__settings_that_differ_come_first(open_page, store):
     run = make_completed_run(store, learning_rate=0.004)
     table = open_page("run", run=run.run_id).dataframe[0].value

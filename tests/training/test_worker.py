@@ -39,7 +39,10 @@ def run_worker(store, config) -> tuple[RunRecord, int]:
 @pytest.mark.parametrize("strategy", ["full", "head-then-full"])
 def test_two_processes__each_example_once_and_the_figures_of_one(strategy, tiny_config, store):
     config = tiny_config(
-        "vit", hardware={"num_processes": 2}, model={"strategy": strategy}, training={"per_device_eval_batch_size": 4}
+        "vit",
+        hardware={"num_processes": 2},
+        model={"strategy": strategy},
+        training={"per_device_eval_batch_size": 4},
     )
     record, status = run_worker(store, config)
     paths = store.run_paths(record.run_id)
@@ -69,7 +72,12 @@ def test_a_worker_that_cannot_go_on_says_why_and_exits_1(tiny_config, store, ima
 
 def test_inference_prints_json(tiny_config, store, images):
     record, _ = run_worker(store, tiny_config("timm"))
-    command = [sys.executable, "-m", "superft_hf.training.inference", str(store.run_paths(record.run_id).model)]
+    command = [
+        sys.executable,
+        "-m",
+        "superft_hf.training.inference",
+        str(store.run_paths(record.run_id).model),
+    ]
     picture = str(next(images.glob("a/*.png")))
     done = subprocess.run([*command, picture], capture_output=True, text=True, env=os.environ)
     answers = json.loads(done.stdout)
@@ -77,5 +85,7 @@ def test_inference_prints_json(tiny_config, store, images):
     assert {one["label"] for one in answers[0]["predictions"]} == {"a", "b", "c"}
     assert sum(one["probability"] for one in answers[0]["predictions"]) == pytest.approx(1, abs=1e-5)
     (images / "text.jpg").write_text("no picture")
-    failed = subprocess.run([*command, str(images / "text.jpg")], capture_output=True, text=True, env=os.environ)
+    failed = subprocess.run(
+        [*command, str(images / "text.jpg")], capture_output=True, text=True, env=os.environ
+    )
     assert failed.returncode == 1 and json.loads(failed.stdout)["error"]["kind"] == "BadImageError"

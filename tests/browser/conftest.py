@@ -1,0 +1,101 @@
+"""The real dashboard in a process of its own, and a headless Chromium that looks at it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from superft_hf.engine.control import supervisor_pid
+from superft_hf.store import RunStore
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+TIMEOUT_MS = 60_000
+
+
+class Dashboard:
+    """`superft serve` on a home.
+
+    Args:
+        home: The home.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        command = [sys.executable, "-m", "superft_hf.cli", "--home", str(home), "serve"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.url = self._address()
+
+    def _address(self) -> str:
+        for line in self.process.stdout:
+            found = re.search(r"http://localhost:\d+", line)
+            if found:
+                return found[0]
+        raise AssertionError("the server ended without an address")
+
+    def kill(self) -> None:
+        """kill -9, as a crash would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def chromium() -> str | None:
+    """The system's browser; None stands for Playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    opened = context.new_page()
+    opened.set_default_timeout(TIMEOUT_MS)
+    yield opened
+    context.close()
+
+
+@pytest.fixture
+def serve(home: Path) -> Iterator[Callable[[], Dashboard]]:
+    """Starts dashboards on the test's home; afterwards nothing that was started is alive."""
+    started: list[Dashboard] = []
+
+    def start() -> Dashboard:
+        started.append(Dashboard(home))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.terminate()
+            one.process.wait(timeout=30)
+    _end_engine(home)
+
+
+def _end_engine(home: Path) -> None:
+    pid = supervisor_pid(home)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=15)
+    store = RunStore(home)
+    for record in store.list_runs():
+        for process in store.read_processes(record.run_id):
+            assert not psutil.pid_exists(process.pid), f"a process of {record.run_id} is left"
+    store.close()

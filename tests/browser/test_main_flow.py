@@ -1,0 +1,102 @@
+"""The main job by clicks alone: from an empty home to a completed run, and from a cell to its pictures."""
+
+import io
+import time
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from superft_hf.evaluation.classification import confusion_matrix
+from superft_hf.evaluation.prediction_files import read_predictions
+from superft_hf.records import RunState
+from superft_hf.store import RunStore
+
+pytestmark = pytest.mark.slow
+
+TRAINING_MS = 300_000
+GALLERY = "errors_cell"
+
+
+def start_digits(page: Page, url: str, epochs: int) -> None:
+    """From the empty Start page to the page of a run that was just started."""
+    page.goto(url)
+    expect(page.get_by_role("heading", name="No run yet.")).to_be_visible()
+    page.get_by_role("button", name="Settings first").click()
+    field = page.get_by_label("Epochs", exact=True)
+    field.fill(str(epochs))
+    field.press("Tab")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url("**/run?run=*")
+
+
+def cell_position(
+    label: int, prediction: int, num_classes: int, width: float, height: float
+) -> dict[str, float]:
+    """Where the middle of a cell lies in the drawing area of the matrix, see confusion_chart."""
+    edge = 0.5 + num_classes * 0.006
+    span = num_classes - 1 + 2 * edge
+    return {"x": (prediction + edge) / span * width, "y": (label + edge) / span * height}
+
+
+def shown_pictures(page: Page) -> list[bytes]:
+    """The pictures in the open cell's gallery, each as its 8 × 8 pixels."""
+    found = []
+    for image in page.locator(f"[class*='st-key-{GALLERY}'] img").all():
+        answer = page.request.get(image.evaluate("one => one.src"))
+        picture = Image.open(io.BytesIO(answer.body())).convert("L").resize((8, 8), Image.Resampling.NEAREST)
+        found.append(np.asarray(picture).tobytes())
+    return sorted(found)
+
+
+def test_from_an_empty_home_to_the_pictures_behind_a_cell(page, serve, home):
+    dashboard = serve()
+    start_digits(page, dashboard.url, epochs=1)
+    expect(
+        page.get_by_role("heading", name="completed").or_(page.get_by_text("completed").first)
+    ).to_be_visible(timeout=TRAINING_MS)
+    store = RunStore(home)
+    (record,) = store.list_runs()
+    assert (record.state, record.num_train_epochs) == (RunState.COMPLETED, 1)
+    page.get_by_role("button", name="Open errors").click()
+    page.wait_for_url("**/errors?run=*")
+    rows = read_predictions(store.run_paths(record.run_id).prediction_file("eval", record.best_step))
+    matrix = confusion_matrix(rows["label"].to_numpy(), rows["prediction"].to_numpy(), 10)
+    np.fill_diagonal(matrix, 0)
+    cells = [(int(label), int(prediction)) for label, prediction in zip(*np.nonzero(matrix), strict=True)]
+    assert cells, "a single epoch recognises every digit: there is no cell to click"
+    area = page.locator(".nsewdrag").first
+    for label, prediction in (cells[0], cells[-1], cells[len(cells) // 2]):
+        box = area.bounding_box()
+        area.click(position=cell_position(label, prediction, 10, box["width"], box["height"]), force=True)
+        inside = rows[(rows["label"] == label) & (rows["prediction"] == prediction)]
+        count = f"{len(inside)} image{'s' if len(inside) > 1 else ''}"
+        expect(page.get_by_role("heading", name=f"{label} taken for {prediction}: {count}")).to_be_visible()
+        expected = sorted(np.asarray(Image.open(path)).tobytes() for path in inside["image"][:12])
+        wait_until(lambda expected=expected: shown_pictures(page) == expected)
+    assert not page.get_by_text("Traceback").count()
+
+
+def test_a_run_outlives_the_web_server(page, serve, home):
+    dashboard = serve()
+    start_digits(page, dashboard.url, epochs=2)
+    store = RunStore(home)
+    (record,) = store.list_runs()
+    wait_until(lambda: store.get_run(record.run_id).state is RunState.RUNNING, seconds=120)
+    dashboard.kill()
+    again = serve()
+    page.goto(f"{again.url}/run?run={record.run_id}")
+    expect(page.get_by_text("running", exact=True).first).to_be_visible()
+    wait_until(lambda: not store.get_run(record.run_id).is_unfinished, seconds=300)
+    assert store.get_run(record.run_id).state is RunState.COMPLETED
+    expect(page.get_by_text("completed", exact=True).first).to_be_visible()
+    wait_until(lambda: not any(psutil.pid_exists(one.pid) for one in store.read_processes(record.run_id)))
+
+
+def wait_until(holds, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not come true in time"
+        time.sleep(0.25)
