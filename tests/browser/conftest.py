@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,16 +34,25 @@ class Dashboard:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._log = home.parent / f"serve-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "superft_hf.cli", "--home", str(home), "serve"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
         self.url = self._address()
 
     def _address(self) -> str:
-        for line in self.process.stdout:
-            found = re.search(r"http://localhost:\d+", line)
-            if found:
-                return found[0]
-        raise AssertionError("the server ended without an address")
+        """The address that it prints, once it answers there."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            found = re.search(r"http://localhost:\d+", self._log.read_text())
+            try:
+                if found and urllib.request.urlopen(f"{found[0]}/_stcore/health", timeout=5).status == 200:
+                    return found[0]
+            except OSError:
+                pass
+            assert self.process.poll() is None, self._log.read_text()
+            time.sleep(0.2)
+        raise AssertionError(f"no answer: {self._log.read_text()}")
 
     def kill(self) -> None:
         """kill -9, as a crash would."""
