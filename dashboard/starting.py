@@ -1,11 +1,15 @@
 """The moment of pressing Start: the run is checked once more, recorded, and shown."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
 from dashboard import forms, messages, readers, state
 from superft_hf.config import RunConfig
 from superft_hf.engine import control
 from superft_hf.errors import SuperFTError
+from superft_hf.starting_points import suited_settings
 
 
 def start(config: RunConfig) -> None:
@@ -24,3 +28,14 @@ def start(config: RunConfig) -> None:
     forms.put({"name": None})
     state.drop_value(state.START_ORIGIN)
     state.open_page(state.RUN_PAGE, record.run_id)
+
+
+def suggest_settings(flat: Mapping[str, Any]) -> None:
+    """Offers the settings that suit a sample of images, as long as the form has others."""
+    suited = suited_settings(flat["data.name_or_path"])
+    if all(flat[key] == value for key, value in suited.items()):
+        return
+    label = "Take the settings that suit these images"
+    if st.button(label, type="tertiary", icon=":material/lightbulb:", key="start_take_suited"):
+        forms.put(suited)
+        st.rerun()

@@ -29,6 +29,19 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+def suited_settings(images: str) -> dict[str, Any]:
+    """Settings by dotted key that suit a sample of images; none for other images.
+
+    Example:
+        >>> suited_settings("sample:digits")["augmentation.preset"]
+        'none'
+    """
+    groups = _SETTINGS.get(images, {})
+    return {
+        f"{group}.{name}": value for group, settings in groups.items() for name, value in settings.items()
+    }
+
+
 def starting_point(images: str, name: str | None = None) -> RunConfig:
     """A run of the sample model on a sample of images.
 

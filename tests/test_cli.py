@@ -139,7 +139,7 @@ def test_no_such_run(superft, home, verb, has_home, capsys):
         ("", "is empty"),
         (
             "modle: {name_or_path: x}\nnonsense: [1, 2]\n",
-            "modle is not a setting. nonsense is not a setting.",
+            "modle is not a setting; did you mean model? nonsense is not a setting.",
         ),
         ("model: [", "is not valid YAML"),
         ("just words", "holds str instead of settings"),

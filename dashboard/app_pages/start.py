@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import choosers, first_visit, formats, forms, inspection, look, messages, readers, state
-from dashboard.starting import start
+from dashboard.starting import start, suggest_settings
 from superft_hf.config import DataConfig, RunConfig
 from superft_hf.config_file import changed_settings
 from superft_hf.errors import ConfigError, SuperFTError
@@ -255,6 +255,7 @@ def _settings_card(config: RunConfig, flat: Mapping[str, Any], data: DataInfo | 
     forms.draw_fields(basic, hints=_hints(config, data))
     with st.expander("All settings", icon=":material/tune:", key="start_all_settings"):
         forms.draw_groups(elsewhere | {one.key for one in basic})
+    suggest_settings(flat)
     with st.container(horizontal=True):
         _opener("Show YAML and command", "code", "start_show_yaml", "show yaml")
         if changed and st.button(

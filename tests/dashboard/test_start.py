@@ -77,6 +77,15 @@ def test_start__says_what_is_trained_and_starts_it(open_start, store, folder):
     assert config.data.name_or_path == str(folder)
 
 
+def test_start__settings_that_suit_a_sample_are_one_click_away(open_start):
+    test = open_start("sample:digits", name="mine")
+    test.get_by_key("start_take_suited").click().run()
+
+    flat = test.session_state[state.START_DRAFT]
+    assert (flat["model.image_size"], flat["augmentation.preset"], flat["name"]) == (64, "none", "mine")
+    assert "start_take_suited" not in [button.key for button in test.button]
+
+
 def test_start__hints_are_computed_from_the_images(open_start, folder):
     test = open_start(folder, **{"training.per_device_train_batch_size": 5, "training.num_train_epochs": 3})
 

@@ -92,6 +92,42 @@ def test_equal_seeds_give_equal_bits_and_another_seed_does_not(tiny_config, trai
     assert np.array_equal(logits[0], logits[1]) and not np.array_equal(logits[0], logits[2])
 
 
+def test_loader_processes_do_not_change_a_run(tiny_config, train, store):
+    strong = {"preset": "strong"}
+    alone = train(tiny_config(augmentation=strong))
+    helped = train(tiny_config(augmentation=strong, training={"dataloader_num_workers": 2}))
+    assert np.array_equal(_test_logits(store, alone), _test_logits(store, helped))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"optim": name} for name in ("sgd", "rmsprop", "adagrad", "adafactor")),
+        *(
+            {"lr_scheduler_type": name}
+            for name in ("linear", "constant", "constant_with_warmup", "polynomial")
+        ),
+        {"gradient_accumulation_steps": 4, "max_grad_norm": 0.0},
+        {"l1": 1e-4, "l2": 1e-4, "class_weights": "balanced", "label_smoothing_factor": 0.1},
+        {"warmup_steps": 3.0, "logging_steps": 5, "max_grad_norm": 0.5},
+    ],
+    ids=str,
+)
+def test_every_way_to_train_ends_completed(settings, tiny_config, train):
+    assert train(tiny_config(training=settings)).state == RunState.COMPLETED
+
+
+def test_bf16_on_the_cpu(tiny_config, train):
+    assert train(tiny_config("vit", hardware={"mixed_precision": "bf16"})).state == RunState.COMPLETED
+
+
+def test_a_time_budget_chooses_the_epochs_and_resolved_yaml_keeps_them(tiny_config, train, store):
+    record = train(tiny_config(training={"time_budget_s": 10.0}, early_stopping={"patience": 1}))
+    resolved = read_config(store.run_paths(record.run_id).resolved)
+    assert resolved.training.time_budget_s is None
+    assert resolved.training.num_train_epochs == record.num_train_epochs > 2
+
+
 def test_resolved_yaml_repeats_the_run_to_the_bit(tiny_config, train, store):
     first = train(tiny_config("timm"))
     resolved = read_config(store.run_paths(first.run_id).resolved)

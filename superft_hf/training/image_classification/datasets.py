@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+import psutil
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
@@ -19,6 +20,9 @@ DECODED_BYTES = 2 * 2**30
 PREPARED_BYTES = 2**30
 """Memory for prepared eval images."""
 
+FREE_SHARE = 0.2
+"""None of them takes more than this share of the memory that is free at the start."""
+
 
 T = TypeVar("T")
 
@@ -27,7 +31,7 @@ class _Memory(Generic[T]):
     """Keeps results until their size reaches a limit."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._left = limit_bytes
+        self._left = min(limit_bytes, int(FREE_SHARE * psutil.virtual_memory().available))
         self._kept: dict[int, T] = {}
 
     def get(self, index: int, make: Callable[[], T], size: Callable[[T], int]) -> T:
