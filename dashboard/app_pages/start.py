@@ -255,8 +255,8 @@ def _settings_card(config: RunConfig, flat: Mapping[str, Any], data: DataInfo | 
     forms.draw_fields(basic, hints=_hints(config, data))
     with st.expander("All settings", icon=":material/tune:", key="start_all_settings"):
         forms.draw_groups(elsewhere | {one.key for one in basic})
-    suggest_settings(flat)
     with st.container(horizontal=True):
+        suggest_settings(flat)
         _opener("Show YAML and command", "code", "start_show_yaml", "show yaml")
         if changed and st.button(
             "Back to the defaults", type="tertiary", icon=":material/undo:", key="start_reset"

@@ -12,6 +12,7 @@ from superft_hf.records import RunRecord, RunState
 
 TOP_K = 5
 MAX_IMAGES = 24
+MAX_MEGABYTES = 100
 TYPES = ["png", "jpg", "jpeg", "bmp", "gif", "tif", "tiff", "webp"]
 
 
@@ -32,7 +33,7 @@ def draw_page() -> None:
         return
     head = st.container()
     files = st.file_uploader(
-        "Images", type=TYPES, accept_multiple_files=True, key="try_files",
+        "Images", type=TYPES, accept_multiple_files=True, max_upload_size=MAX_MEGABYTES, key="try_files",
         help=f"Up to {MAX_IMAGES} at once. They stay on this machine and are not kept.",
     )  # fmt: skip
     uploads = [_read(file.name, file.getvalue()) for file in files[:MAX_IMAGES]]

@@ -70,7 +70,9 @@ def train_run(context: RunContext) -> None:
     strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
     trainer = _make_trainer(context, config, task, args, strategy)
     if is_main:
-        context.store.update_run(context.run_id, facts=_facts(config, task, strategy, scan))
+        facts = _facts(config, task, strategy, scan)
+        context.store.update_run(context.run_id, facts=facts)
+        _say_what_begins(config, facts)
     trainer.train()
     _finish(context, task, trainer)
 
@@ -134,6 +136,20 @@ def _facts(config: RunConfig, task: TaskRun, strategy: Strategy, scan: Scan) -> 
         "model_revision": config.model.revision,
         "num_trained_parameters": strategy.num_trained(config.training.num_train_epochs),
     }
+
+
+def _say_what_begins(config: RunConfig, facts: dict[str, Any]) -> None:
+    counts = facts["counts"]
+    logger.info(
+        "%s: %d train, %d eval, %d test images in %d classes",
+        *(config.data.name_or_path, counts["train"], counts["eval"], counts["test"]),
+        len(facts["class_names"]),
+    )
+    logger.info(
+        "%s, strategy %s: %d of %d parameters train, on %s",
+        *(config.model.name_or_path, config.model.strategy),
+        *(facts["num_trained_parameters"], facts["num_parameters"], facts["device"]),
+    )
 
 
 def _finish(context: RunContext, task: TaskRun, trainer: RunTrainer) -> None:
