@@ -8,9 +8,7 @@ from typing import Any
 
 from superft_hf.cli_words import (
     Call,
-    duration,
     figure,
-    percent,
     progress,
     say,
     sentence,
@@ -29,6 +27,7 @@ from superft_hf.errors import (
 )
 from superft_hf.records import RunRecord, RunState
 from superft_hf.store import RunStore
+from superft_hf.words import duration, percent, run_duration_s
 
 DISCARD_WAIT_S = 60.0
 _PREDICT_MODULE = "superft_hf.training.inference"
@@ -133,7 +132,7 @@ def _row(record: RunRecord) -> tuple[str, ...]:
     best = "–" if record.best_value is None else figure(record.best_metric or "", record.best_value)
     metric = "" if record.best_value is None else f" {record.best_metric}"
     names = (_short(record.name), _short(record.model), _short(record.data))
-    return (record.run_id, str(record.state), *names, best + metric, duration(record))
+    return (record.run_id, str(record.state), *names, best + metric, duration(run_duration_s(record)))
 
 
 def _short(text: str, limit: int = 32) -> str:
@@ -174,7 +173,7 @@ def _figures(record: RunRecord, store: RunStore) -> list[tuple[str, str]]:
         ("model", record.model),
         ("images", record.data),
         ("progress", progress(record)),
-        ("duration", duration(record)),
+        ("duration", duration(run_duration_s(record))),
     ]
     if record.best_value is not None:
         value = figure(record.best_metric or "", record.best_value)

@@ -5,7 +5,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from superft_hf.evaluation.intervals import wilson_interval
 from superft_hf.paths import HomePaths
 from superft_hf.records import Finding, RunRecord, RunState
 from superft_hf.store import RunStore
+from superft_hf.words import interval, percent
 
 _UNBOUNDED = ("loss", "log_loss", "learning_rate", "grad_norm")
 _MARKS = {"fine": "fine   ", "know": "know   ", "blocks": "BLOCKS "}
@@ -88,7 +88,7 @@ def progress(run: RunRecord) -> str:
 
 
 def accuracy_words(run: RunRecord, split: str) -> str:
-    """Accuracy on a split with its interval, such as `89.2 % on eval (95 % interval 86.0 – 91.8)`."""
+    """Accuracy on a split with its interval, such as `89.2 % on eval (95 % interval 86.0 – 91.8 %)`."""
     accuracy = run.evaluation[split].get("accuracy")
     if accuracy is None:
         return f"evaluated on {split}"
@@ -96,7 +96,7 @@ def accuracy_words(run: RunRecord, split: str) -> str:
     if not size:
         return f"{percent(accuracy)} on {split}"
     low, high = wilson_interval(round(accuracy * size), size)
-    return f"{percent(accuracy)} on {split} (95 % interval {100 * low:.1f} – {100 * high:.1f})"
+    return f"{percent(accuracy)} on {split} (95 % interval {interval(low, high)})"
 
 
 def figure(key: str, value: float | None) -> str:
@@ -105,34 +105,6 @@ def figure(key: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.4g}" if name in _UNBOUNDED or "per_second" in name else percent(value)
-
-
-def percent(fraction: float) -> str:
-    """A share, such as `97.0 %`."""
-    return f"{100 * fraction:.1f} %"
-
-
-def duration(run: RunRecord) -> str:
-    """How long a run took, or takes by now; a dash before its start."""
-    if run.started_at is None:
-        return "–"
-    end = datetime.fromisoformat(run.ended_at) if run.ended_at else datetime.now(UTC)
-    return duration_words((end - datetime.fromisoformat(run.started_at)).total_seconds())
-
-
-def duration_words(seconds: float) -> str:
-    """A length of time in words.
-
-    Example:
-        >>> duration_words(192), duration_words(12), duration_words(7500)
-        ('3 min 12 s', '12 s', '2 h 5 min')
-    """
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def finding_lines(finding: Finding) -> list[str]:

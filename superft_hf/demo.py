@@ -21,6 +21,7 @@ from superft_hf.records import RunRecord, RunState
 from superft_hf.samples import IMAGE_SAMPLES
 from superft_hf.starting_points import starting_point
 from superft_hf.store import RunStore
+from superft_hf.words import interval, percent
 
 _POLL_S = 0.5
 _WORST = 3
@@ -79,13 +80,13 @@ def _describe(store: RunStore, record: RunRecord) -> None:
     print(f"test accuracy: {record.evaluation['test']['accuracy']:.4f}")
     print(f"{len(wrong)} of {len(rows)} test images are wrong. By class:")
     for row in per_class_table(labels, predictions, names).itertuples():
-        interval = f"{100 * row.recall_low:.1f} – {100 * row.recall_high:.1f}"
-        print(f"  {row.class_name:12s} recall {words.percent(row.recall)} ({interval}), {row.support} images")
+        recall = f"{percent(row.recall)} ({interval(row.recall_low, row.recall_high)})"
+        print(f"  {row.class_name:12s} recall {recall}, {row.support} images")
     for row in confused_pairs(labels, predictions, names).head(_WORST).itertuples():
         print(f"  {row.label_name} taken for {row.prediction_name}: {row.times} times")
     for row in wrong.head(_WORST).itertuples():
         told, true = names[row.prediction], names[row.label]
-        print(f"  surest mistake: {told} with {words.percent(row.confidence)}, true {true}: {row.image}")
+        print(f"  surest mistake: {told} with {percent(row.confidence)}, true {true}: {row.image}")
     print(f"See it: superft --home {store.home} serve, then open /errors?run={record.run_id}")
 
 

@@ -201,8 +201,8 @@ def test_train__completes(superft, home, store, config_file, capsys):
     assert superft("train", config_file("complete")) == 0
     out, err = capsys.readouterr()
     assert out == (
-        "complete completed: 75.0 % on eval (95 % interval 40.9 – 92.9), 50.0 % on test "
-        "(95 % interval 21.5 – 78.5).\n"
+        "complete completed: 75.0 % on eval (95 % interval 40.9 – 92.9 %), 50.0 % on test "
+        "(95 % interval 21.5 – 78.5 %).\n"
     )
     (run,) = store.list_runs()
     assert f"Run: {run.run_id}" in err

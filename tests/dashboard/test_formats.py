@@ -1,12 +1,16 @@
 import doctest
 
+import pytest
+
 from dashboard import formats
+from superft_hf import words
 
 
-def test_formats__examples():
-    failed, tried = doctest.testmod(formats)
+@pytest.mark.parametrize("module", [formats, words])
+def test_formats__examples(module):
+    failed, tried = doctest.testmod(module)
 
-    assert tried > 10
+    assert tried >= 5
     assert failed == 0
 
 
