@@ -100,10 +100,18 @@ def recall(labels: np.ndarray, predictions: np.ndarray, average: str) -> float:
 
 def top_k_accuracy(labels: np.ndarray, logits: np.ndarray, k: int) -> float:
     """Share of examples whose label is among the k highest logits (N, C)."""
-    if logits.shape[1] <= k:
-        return 1.0
-    highest = np.argpartition(-logits, k - 1, axis=1)[:, :k]
-    return float(np.mean((highest == labels[:, None]).any(axis=1)))
+    return hit_share(labels, highest_classes(logits, k))
+
+
+def highest_classes(logits: np.ndarray, k: int) -> np.ndarray:
+    """The k classes with the highest logits (N, C), in no order: shape (N, min(k, C)), dtype int64."""
+    k = min(k, logits.shape[1])
+    return np.argpartition(-logits, k - 1, axis=1)[:, :k]
+
+
+def hit_share(labels: np.ndarray, classes: np.ndarray) -> float:
+    """Share of examples whose label (N,) is among their classes (N, K)."""
+    return float(np.mean((classes == labels[:, None]).any(axis=1)))
 
 
 def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:

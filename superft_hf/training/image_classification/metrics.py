@@ -13,9 +13,10 @@ import numpy as np
 from superft_hf.evaluation import classification
 
 _IDS = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
-_LOGITS = datasets.Features(
-    {"predictions": datasets.List(datasets.Value("float32")), "references": datasets.Value("int64")}
+_CLASSES = datasets.Features(
+    {"predictions": datasets.List(datasets.Value("int64")), "references": datasets.Value("int64")}
 )
+_LOSSES = datasets.Features({"predictions": datasets.Value("float64"), "references": datasets.Value("int64")})
 
 
 class _Metric(evaluate.Metric):
@@ -74,25 +75,27 @@ class RecallMacro(_Metric):
 
 
 class Top5Accuracy(_Metric):
-    """Share of examples whose label is among the five highest logits; predictions are logits (N, C)."""
+    """Share of examples whose label is among five classes; predictions are class ids (N, 5)."""
 
-    key, function, options = "top5_accuracy", staticmethod(classification.top_k_accuracy), {"k": 5}
-    inputs = _LOGITS
+    key, function = "top5_accuracy", staticmethod(classification.hit_share)
+    inputs = _CLASSES
 
 
 class LogLoss(_Metric):
-    """Mean negative log-probability of the label; predictions are logits (N, C)."""
+    """Mean negative log-probability of the label; predictions are these, one an example (N,)."""
 
-    key, function = "log_loss", staticmethod(classification.log_loss)
-    inputs = _LOGITS
+    key, function = "log_loss", staticmethod(lambda labels, losses: float(np.mean(losses)))
+    inputs = _LOSSES
 
 
 OF_IDS = (Accuracy, BalancedAccuracy, F1Macro, F1Weighted, PrecisionMacro, RecallMacro)
-OF_LOGITS = (Top5Accuracy, LogLoss)
 
 
 def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """All figures of one evaluation, through the Metric classes.
+
+    A metric gets what it needs of the logits, not all of them: evaluate keeps its input in Arrow lists, which
+    for 50,000 images of 1,000 classes would be ten gigabytes.
 
     Args:
         logits: Shape (N, C).
@@ -101,8 +104,14 @@ def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     Returns:
         The keys of `classification.classification_metrics`.
     """
-    found = {"loss": float(classification.example_losses(logits, labels).mean())}
-    for kinds, predictions in ((OF_IDS, logits.argmax(axis=1)), (OF_LOGITS, logits.astype(np.float32))):
+    losses = classification.example_losses(logits, labels)
+    inputs = {
+        OF_IDS: logits.argmax(axis=1),
+        (Top5Accuracy,): classification.highest_classes(logits, 5),
+        (LogLoss,): losses,
+    }
+    found = {"loss": float(losses.mean())}
+    for kinds, predictions in inputs.items():
         combined = evaluate.combine([kind(keep_in_memory=True) for kind in kinds])
         found |= combined.compute(predictions=predictions, references=labels)
     return found
