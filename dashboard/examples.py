@@ -101,7 +101,10 @@ def compare(first: Evaluation, second: Evaluation) -> PairedComparison | None:
 
 def picture(run_id: str, reference: str) -> Picture | None:
     """The thumbnail of an image that a prediction file names; None when it is gone or cannot be read."""
-    return _picture(str(readers.home_paths().home), run_id, reference)
+    try:
+        return _picture(str(readers.home_paths().home), run_id, reference)
+    except (SuperFTError, ValueError):  # outside the cache: a file that comes back is shown again
+        return None
 
 
 def make_picture(encoded: bytes) -> Picture:
@@ -126,8 +129,5 @@ def _evaluation(path: Path, stamp: int, split: str, step: int) -> Evaluation:
 
 
 @st.cache_resource(max_entries=1500, show_spinner=False)
-def _picture(home: str, run_id: str, reference: str) -> Picture | None:
-    try:
-        return make_picture(open_reference(readers.config(run_id).data, reference))
-    except (SuperFTError, ValueError):
-        return None
+def _picture(home: str, run_id: str, reference: str) -> Picture:
+    return make_picture(open_reference(readers.config(run_id).data, reference))
