@@ -21,6 +21,8 @@ pytestmark = pytest.mark.slow
 TRAINING_MS = 300_000
 GALLERY = "errors_cell_"
 PER_PAGE = 12
+SETTLED = "[data-test-script-state='notRunning']"
+"""The page while no script of it runs."""
 
 
 def start_digits(page: Page, url: str, epochs: int) -> None:
@@ -75,6 +77,7 @@ def test_from_an_empty_home_to_the_pictures_behind_a_cell(page, serve, home):
     assert cells, "a single epoch recognises every digit: there is no cell to click"
     area = page.locator(".nsewdrag").first
     for label, prediction in (cells[0], cells[-1], cells[len(cells) // 2]):
+        expect(page.locator(SETTLED)).to_be_visible()
         box = area.bounding_box()
         area.click(position=cell_position(label, prediction, 10, box["width"], box["height"]), force=True)
         inside = rows[(rows["label"] == label) & (rows["prediction"] == prediction)]
