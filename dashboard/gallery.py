@@ -28,7 +28,9 @@ class Tile:
     alt: str
 
 
-def show(run_id: str, tiles: Sequence[Tile], key: str, *, columns: int = 4, min_width: int = 80) -> None:
+def show(
+    run_id: str, tiles: Sequence[Tile], key: str, *, columns: int = 4, min_width: int = 80, slots: int = 0
+) -> None:
     """Draws a grid of pictures; on a narrow page it wraps by itself.
 
     Args:
@@ -37,6 +39,8 @@ def show(run_id: str, tiles: Sequence[Tile], key: str, *, columns: int = 4, min_
         key: Unique on the page.
         columns: Of the grid, on a wide page.
         min_width: Of a picture, in pixels.
+        slots: Places to fill at least, the rest with nothing. A click while the page still loads can leave
+            pictures of the last drawing in places that this one does not fill.
     """
     grid = st.grid(columns, min_column_width=min_width, gap=(14, 12), key=key)
     for tile in tiles:
@@ -44,6 +48,8 @@ def show(run_id: str, tiles: Sequence[Tile], key: str, *, columns: int = 4, min_
             _show_picture(examples.picture(run_id, tile.reference), tile)
             if tile.caption:
                 st.markdown(tile.caption)
+    for _ in range(slots - len(tiles)):
+        grid.cell().empty()
 
 
 def show_pages(
@@ -65,7 +71,7 @@ def show_pages(
         number = st.pagination(-(-len(rows) // size), key=f"{key}_page")
     with place:
         shown = rows.iloc[(number - 1) * size : number * size]
-        show(run_id, prediction_tiles(shown, class_names), key, columns=columns)
+        show(run_id, prediction_tiles(shown, class_names), key, columns=columns, slots=size)
 
 
 def prediction_tiles(

@@ -228,11 +228,15 @@ def _draw_cell(
         st.markdown(f":gray[No image of {true} was taken for {taken} in this evaluation.]")
     else:
         gallery.show_pages(run_id, found, names, f"errors_cell_{label}_{prediction}", size=PER_PAGE)
-    if is_right or len(found) > FEW:
-        return
-    for one in (prediction, label) if len(found) <= FEWEST else (prediction,):
+    shown = (
+        () if is_right or len(found) > FEW else (prediction, label) if len(found) <= FEWEST else (prediction,)
+    )
+    for one in (prediction, label):
         best = rows[(rows["label"] == one) & rows["is_right"]].nlargest(FEWEST, "confidence")
-        if len(best):
+        if one not in shown or best.empty:
+            for _ in range(2):  # takes the places of heading and pictures, see gallery.show
+                st.empty()
+        else:
             st.markdown(
                 f":small[:gray[For comparison, {_short(names[one])} recognised with most confidence]]"
             )
