@@ -13,7 +13,6 @@ from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config
 from superft_hf.engine.launcher import Launcher
 from superft_hf.engine.supervisor import Supervisor
-from superft_hf.store import RunStore
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
 Until = Callable[[Callable[[], bool]], None]
@@ -39,13 +38,6 @@ def home(tmp_path: Path, cache: Path) -> Iterator[Path]:
     for process in left:
         os.kill(process.pid, signal.SIGKILL)
     assert not names, "processes were left behind"
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[RunStore]:
-    opened = RunStore(home)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

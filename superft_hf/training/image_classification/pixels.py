@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms import v2
@@ -159,8 +158,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def as_picture(pixels: torch.Tensor) -> np.ndarray:
-    """uint8 of shape (3, H, W) as an (H, W, 3) array, to look at."""
-    return pixels.permute(1, 2, 0).numpy()
