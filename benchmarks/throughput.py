@@ -25,7 +25,7 @@ import numpy as np
 from superft_hf.config_file import make_config
 from superft_hf.engine.devices import Devices, cpu_cores
 from superft_hf.engine.launcher import ALLOCATOR, Launcher
-from superft_hf.hub import model_folder
+from superft_hf.hub.models import model_folder
 from superft_hf.records import RunState
 from superft_hf.sources.load import local_folder
 from superft_hf.store import RunStore

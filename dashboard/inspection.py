@@ -17,8 +17,9 @@ from PIL import Image, ImageOps
 from dashboard import formats, readers
 from superft_hf.config import DataConfig, RunConfig
 from superft_hf.errors import SuperFTError
-from superft_hf.hub import describe_data, inspect_model
-from superft_hf.preflight import Report, check
+from superft_hf.hub.data import describe_data
+from superft_hf.hub.models import inspect_model
+from superft_hf.preflight.report import Report, check
 from superft_hf.records import DataInfo, ModelInfo
 from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES, is_fetched
 from superft_hf.sources.images import open_rgb

@@ -13,13 +13,13 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from superft_hf import preflight
 from superft_hf.cli_words import Call, figure, finding_lines, say, say_error, sentence, write_json
 from superft_hf.config import DataConfig, ModelConfig, RunConfig
 from superft_hf.config_file import dump_config, read_config
 from superft_hf.engine import control
 from superft_hf.engine.foreground import BY, ForegroundRun, wait_for_lease
 from superft_hf.errors import ConfigError
+from superft_hf.preflight import report as preflight
 from superft_hf.records import Finding, RunRecord, RunState
 from superft_hf.store import RunStore
 

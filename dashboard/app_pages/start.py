@@ -11,7 +11,7 @@ from dashboard.starting import start, suggest_settings
 from superft_hf.config import DataConfig, RunConfig
 from superft_hf.config_file import changed_settings
 from superft_hf.errors import ConfigError, SuperFTError
-from superft_hf.preflight import Report
+from superft_hf.preflight.report import Report
 from superft_hf.records import DataInfo, Finding, ModelInfo, RunState
 from superft_hf.samples import MODEL_SAMPLES
 from superft_hf.settings import all_settings, find_setting

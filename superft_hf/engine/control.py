@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from superft_hf import preflight
 from superft_hf.config import RunConfig
 from superft_hf.engine.settling import needs_supervisor
 from superft_hf.errors import HomeError, StateError
 from superft_hf.paths import HomePaths
+from superft_hf.preflight import report as preflight
 from superft_hf.records import Request, RunRecord
 from superft_hf.samples import SAMPLE_PREFIX
 from superft_hf.store import RunStore

@@ -16,7 +16,7 @@ from accelerate.utils import is_bf16_available
 from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, read_config
 from superft_hf.engine.devices import cpu_cores, find_devices, list_gpus
-from superft_hf.hub import inspect_model
+from superft_hf.hub.models import inspect_model
 from superft_hf.paths import RunPaths
 from superft_hf.sources.hub_data import hub_commit
 from superft_hf.sources.load import local_folder

@@ -21,7 +21,7 @@ import json, tempfile, time
 from pathlib import Path
 from superft_hf.config import DataConfig
 from superft_hf.errors import SuperFTError
-from superft_hf.hub import describe_data
+from superft_hf.hub.data import describe_data
 from superft_hf.sources.load import open_reference
 answers = {}
 for key, settings in ASKED.items():

@@ -17,7 +17,7 @@ from superft_hf.engine.devices import find_devices
 from superft_hf.engine.launcher import Launcher
 from superft_hf.errors import BadImageError, DataError, DeviceError, ModelError, SuperFTError
 from superft_hf.paths import RunPaths
-from superft_hf.preflight import require
+from superft_hf.preflight.report import require
 from superft_hf.settings import all_settings
 from superft_hf.sources import hub_data
 from superft_hf.sources.load import load_images

@@ -14,7 +14,7 @@ from transformers import (
 
 from superft_hf.config import ModelConfig
 from superft_hf.errors import ModelError
-from superft_hf.hub import model_folder
+from superft_hf.hub.models import model_folder
 from superft_hf.hub_reach import is_hub_reachable
 from superft_hf.training.image_classification.image_size import resize_model, resize_processor
 

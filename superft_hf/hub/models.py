@@ -1,4 +1,4 @@
-"""Models and data sets as the pickers see them: from the Hub, a local path or a sample, one kind of record.
+"""Models as the pickers see them: from the Hub, a local folder or a sample, one kind of record.
 
 Nothing here imports torch: a model is judged by its config.json and the header of its safetensors file.
 """
@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from superft_hf.config import DataConfig
 from superft_hf.errors import ModelError, ModelNotFoundError
 from superft_hf.hub_reach import is_hub_reachable, offline_words
-from superft_hf.records import DataInfo, ModelInfo
-from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES, SAMPLE_PREFIX, fetch_model
-from superft_hf.sources.load import ImageSet, load_images, local_path, looks_like_path
+from superft_hf.records import ModelInfo
+from superft_hf.samples import MODEL_SAMPLES, SAMPLE_PREFIX, fetch_model
+from superft_hf.sources.load import local_path, looks_like_path
 
 # fmt: off
 CLASSIFIER_TYPES = frozenset((
@@ -115,43 +114,8 @@ def require_model(name_or_path: str, revision: str = "main") -> ModelInfo:
     return info
 
 
-def describe_data(data: DataConfig, home: Path) -> tuple[DataInfo, ImageSet]:
-    """Finds the images of a run and counts them, without opening them.
-
-    Raises:
-        DataError: As `superft_hf.sources.load.load_images`.
-    """
-    images = load_images(data, home)
-    name = data.name_or_path
-    sample = IMAGE_SAMPLES.get(name)
-    source = "sample" if sample else "local" if local_path(name) else "hub"
-    size = len(images.class_names)
-    info = DataInfo(
-        name_or_path=name,
-        title=sample.title if sample else Path(name).name,
-        description=sample.description if sample else f"{size} classes",
-        source=source, class_names=images.class_names, counts=images.counts(), is_cut=images.is_cut,
-        licence=sample.licence if sample else _data_licence(data) if source == "hub" else "",
-        licence_note=sample.note if sample else "",
-    )  # fmt: skip
-    return info, images
-
-
-def _data_licence(data: DataConfig) -> str:
-    """The licence on the card of a Hub data set; empty when there is none, or no connection."""
-    from huggingface_hub import DatasetCard
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    if not is_hub_reachable():
-        return ""
-    try:
-        card = DatasetCard.load(data.name_or_path)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError):
-        return ""
-    return _licence(card.data.get("license"))
-
-
-def _licence(found: Any) -> str:
+def licence_words(found: Any) -> str:
+    """The licence of a card, which may name several."""
     return ", ".join(str(one) for one in found) if isinstance(found, list) else str(found or "")
 
 
@@ -198,7 +162,7 @@ def _hub_files(repo_id: str, revision: str) -> _ModelFiles:
         has_safetensors=any(name in names for name in _WEIGHTS),
         num_parameters=card.safetensors.total if card.safetensors else None,
         size_bytes=sum(size for name, size in names.items() if name.endswith(".safetensors")) or None,
-        licence=_licence((card.card_data or {}).get("license")),
+        licence=licence_words((card.card_data or {}).get("license")),
     )
 
 

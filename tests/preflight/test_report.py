@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from superft_hf import preflight
 from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config
 from superft_hf.errors import (
@@ -16,7 +15,8 @@ from superft_hf.errors import (
     ModelError,
     SuperFTError,
 )
-from superft_hf.preflight import check, require
+from superft_hf.preflight import report as preflight
+from superft_hf.preflight.report import check, require
 
 
 @pytest.fixture

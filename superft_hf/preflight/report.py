@@ -13,7 +13,8 @@ from superft_hf.config import RunConfig
 from superft_hf.engine.devices import find_devices
 from superft_hf.errors import MissingPackageError, SuperFTError
 from superft_hf.evaluation.intervals import wilson_interval
-from superft_hf.hub import describe_data, require_model
+from superft_hf.hub.data import describe_data
+from superft_hf.hub.models import require_model
 from superft_hf.records import DataInfo, Finding, ModelInfo
 from superft_hf.sources.load import ImageSet, shown_reference
 from superft_hf.sources.scan import Scan, scan_images

@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 
 from superft_hf.config import DataConfig
 from superft_hf.errors import ModelError, ModelNotFoundError
-from superft_hf.hub import CLASSIFIER_TYPES, describe_data, inspect_model, model_folder, require_model
+from superft_hf.hub.data import describe_data
+from superft_hf.hub.models import CLASSIFIER_TYPES, inspect_model, model_folder, require_model
 from tests.hub_stand_in import HubStandIn, ask_hub, commit_of
 
 RESNET = {
@@ -166,7 +167,7 @@ def test_a_local_folder_and_a_sample_are_described_alike(make_folder, home):
 INSPECT = """
 import json, time
 from superft_hf.errors import SuperFTError
-from superft_hf.hub import inspect_model
+from superft_hf.hub.models import inspect_model
 answers = {}
 for name, revision in NAMES:
     begin = time.monotonic()
