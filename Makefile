@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= solar-cells
 SERVE ?= 1
+HUB ?=
 
 .PHONY: demo run test check install install-dev browser clean
 
@@ -12,8 +13,8 @@ demo: install  ## fine-tune the sample model, say where it errs, and open the da
 	$(BIN)/python -m superft_hf.demo --images sample:$(DEMO)
 	@if [ "$(SERVE)" != "0" ]; then $(BIN)/superft serve; fi
 
-run: install  ## the dashboard
-	$(BIN)/superft serve
+run: install  ## the dashboard (HUB=standin: with a Hub on this machine that has models, data sets and tokens to try, and no network)
+	@if [ "$(HUB)" = "standin" ]; then $(BIN)/python -m tests.stand_ins.hub_demo; else $(BIN)/superft serve; fi
 
 test: install-dev browser  ## everything but the tests that need a GPU
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ from superft_hf.engine.devices import Devices, cpu_cores
 from superft_hf.engine.launcher import ALLOCATOR, Launcher
 from superft_hf.hub.models import model_folder
 from superft_hf.records import RunState
-from superft_hf.sources.load import local_folder
+from superft_hf.sources.load import local_place
 from superft_hf.store import RunStore
 
 MODEL = "sample:efficientnet-lite0"
@@ -112,7 +112,7 @@ def plain_loop(asked: argparse.Namespace) -> dict[str, float]:
         transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     ]
     config = make_config({"model": {"name_or_path": MODEL}, "data": {"name_or_path": asked.images}})
-    folder = datasets.ImageFolder(str(local_folder(config.data, Path())), transforms.Compose(steps))
+    folder = datasets.ImageFolder(str(local_place(config.data, Path())), transforms.Compose(steps))
     order = np.random.default_rng(0).permutation(len(folder))[: asked.batch * asked.steps]
     loader = DataLoader(Subset(folder, order.tolist()), batch_size=asked.batch, shuffle=True)
     return _timed(_stepper(_model().train()), lambda: iter(loader))

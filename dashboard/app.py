@@ -17,7 +17,10 @@ page = st.navigation(
             st.Page(state.ERRORS_PAGE, title="Errors", icon=":material/grid_on:"),
             st.Page(state.COMPARE_PAGE, title="Compare", icon=":material/compare_arrows:"),
         ],
-        "Use": [st.Page(state.TRY_PAGE, title="Try it", icon=":material/image_search:")],
+        "Use": [
+            st.Page(state.TRY_PAGE, title="Try it", icon=":material/image_search:"),
+            st.Page(state.PUBLISH_PAGE, title="Publish", icon=":material/publish:"),
+        ],
     },
     expanded=True,
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import choosers, formats, forms, inspection, look, messages, readers
+from dashboard import choosers, data_picker, dialogs, formats, forms, inspection, look, messages, readers
 from dashboard.starting import start
 from superft_hf.config import DataConfig
 from superft_hf.errors import SuperFTError
@@ -31,8 +31,11 @@ def draw() -> None:
         _opener("Choose images", "folder_open", "start_choose_folder", "images")
     with third.container(border=True, height="stretch"):
         look.card_head("Use the Hub")
-        st.markdown("Any image data set and any classification model of the Hugging Face Hub, by its id.")
-        _opener("Give a Hub id", "tag", "start_choose_hub", "images")
+        st.markdown("Search its image data sets, look at pictures of one, and take any classification model.")
+        st.button(
+            "Search the Hub", icon=":material/search:", key="start_choose_hub",
+            on_click=data_picker.open_search,
+        )  # fmt: skip
     with st.container(horizontal=True):
         _opener("Load a YAML instead", "upload_file", "start_load_yaml", "load yaml", type="tertiary")
     if is_pressed:
@@ -42,7 +45,7 @@ def draw() -> None:
 
 def _opener(label: str, icon: str, key: str, dialog: str, **options: Any) -> None:
     st.button(
-        label, icon=f":material/{icon}:", key=key, on_click=choosers.open_dialog, args=(dialog,), **options
+        label, icon=f":material/{icon}:", key=key, on_click=dialogs.open_dialog, args=(dialog,), **options
     )
 
 

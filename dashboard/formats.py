@@ -5,6 +5,7 @@ person typed goes through `plain` before it stands in Markdown, so that a run ca
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -101,9 +102,13 @@ def setting_value(value: Any) -> str:
     Example:
         >>> setting_value(None), setting_value(0.00005), setting_value([]), setting_value("full")
         ('–', '0.00005', 'none', 'full')
+        >>> setting_value(["a", "b", "c", "d", "e"]), setting_value({"cat": "animal"})
+        ('5 values', 'cat → animal')
     """
+    if isinstance(value, Mapping):
+        value = [f"{name} → {other}" for name, other in value.items()]
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value) or "none"
+        return f"{len(value):,} values" if len(value) > 4 else ", ".join(map(str, value)) or "none"
     if isinstance(value, float):
         return significant(value)
     return NOTHING if value is None else str(value)

@@ -5,6 +5,7 @@ setting chooses its widget. The values live in the widgets' session keys and are
 since Streamlit forgets the keys of widgets that a page no longer draws. A widget left empty means null.
 """
 
+import copy
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -27,6 +28,9 @@ _CHOICE_WORDS = {
 
 _SMALLEST = {"int": 1, "float": 0.01}
 
+PAIR_MARK = " → "
+"""Between name and value where a mapping is typed as lines."""
+
 
 def widget_key(key: str) -> str:
     """The session key of a setting's widget."""
@@ -38,7 +42,7 @@ def prepare() -> None:
     draft = state.get_value(state.START_DRAFT, {})
     for one in all_settings():
         if not state.has_value(widget_key(one.key)):
-            state.put_value(widget_key(one.key), draft.get(one.key, _default(one)))
+            state.put_value(widget_key(one.key), _for_widget(one, draft.get(one.key, _default(one))))
 
 
 def values() -> dict[str, Any]:
@@ -200,7 +204,18 @@ def _choices(one: Setting, options: dict[str, Any]) -> None:
     st.multiselect(one.title, one.choices, format_func=choice_word, placeholder="none", **options)
 
 
-_WIDGETS = {"int": _number, "float": _number, "str": _text, "choice": _choice, "choices": _choices}
+def _texts(one: Setting, options: dict[str, Any]) -> None:
+    st.text_area(one.title, height=68, **{"placeholder": "none; one a line", **options})
+
+
+def _pairs(one: Setting, options: dict[str, Any]) -> None:
+    st.text_area(one.title, height=68, **{"placeholder": f"none; one a line: a{PAIR_MARK}b", **options})
+
+
+_WIDGETS = {
+    "int": _number, "float": _number, "str": _text, "choice": _choice, "choices": _choices, "texts": _texts,
+    "pairs": _pairs,
+}  # fmt: skip
 
 
 def _step(one: Setting) -> int | float:
@@ -213,11 +228,26 @@ def _step(one: Setting) -> int | float:
 
 
 def _default(one: Setting) -> Any:
-    return list(one.default) if isinstance(one.default, list) else one.default
+    return copy.copy(one.default)
+
+
+def _for_widget(one: Setting, value: Any) -> Any:
+    """Lists and mappings of texts are lines in a text area."""
+    if one.kind == "texts":
+        return "\n".join(value)
+    if one.kind == "pairs":
+        return "\n".join(f"{name}{PAIR_MARK}{other}" for name, other in value.items())
+    return value
 
 
 def _from_widget(one: Setting, value: Any) -> Any:
     """An emptied field is null where null is a value, else the default."""
+    if one.kind in ("texts", "pairs"):
+        lines = [line.strip() for line in (value or "").splitlines() if line.strip()]
+        if one.kind == "texts":
+            return lines
+        parts = (line.partition(PAIR_MARK.strip()) for line in lines)
+        return {name.strip(): other.strip() for name, _, other in parts}
     if isinstance(value, str):
         value = value.strip() or None
     if value is None and not one.is_optional:

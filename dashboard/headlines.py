@@ -20,10 +20,7 @@ from dashboard.formats import (
 from superft_hf.config import RunConfig
 from superft_hf.errors import DivergedError, OutOfMemoryError
 from superft_hf.evaluation.comparison import PairedComparison
-from superft_hf.records import Event, Failure, Request, RunRecord, RunState
-
-LOOKED_AT_TEST = "looked at test"
-"""The event that a person opened the test results of a run; only the first time is recorded."""
+from superft_hf.records import LOOKED_AT_TEST, Event, Failure, Request, RunRecord, RunState
 
 SIGNIFICANT = 0.05
 """Below this p-value two runs are said to differ."""

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from dashboard import messages, readers, state
+from dashboard import hub_access, messages, readers, state
 from superft_hf.engine import control
 from superft_hf.errors import HomeError
 from superft_hf.records import RunState
 
-RUN_PAGES = ("Run", "Errors", "Try it")
+RUN_PAGES = ("Run", "Errors", "Try it", "Publish")
 MAX_CHOICES = 200
 
 
@@ -17,6 +17,7 @@ def draw(page_title: str) -> None:
         if page_title in RUN_PAGES and readers.run_list():
             _run_picker()
         _activity()
+    hub_access.draw()
 
 
 def _run_picker() -> None:
@@ -34,7 +35,7 @@ def _run_picker() -> None:
     st.selectbox(
         "Run", choices, format_func=lambda run_id: records[run_id].name if run_id in records else run_id,
         key=state.RUN_PICKER, placeholder="Choose a run", on_change=state.take_picked_run,
-        help="Run, Errors and Try it look at this run. It stands in the link.",
+        help="Run, Errors, Try it and Publish look at this run. It stands in the link.",
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import forms, messages, readers, state
+from dashboard import formats, forms, hub_access, messages, readers, state
 from superft_hf.config import RunConfig
 from superft_hf.engine import control
 from superft_hf.errors import SuperFTError
@@ -19,8 +19,15 @@ def start(config: RunConfig) -> None:
     def hear(done: int, total: int) -> None:
         bar.progress(done / total if total else 0.0, text=f"{done:,} of {total:,} images opened")
 
+    def hear_bytes(done: int, total: int | None) -> None:
+        of = f" of {formats.size(total)}" if total else ""
+        bar.progress(done / total if total else 0.0, text=f"Fetching from the Hub: {formats.size(done)}{of}")
+
     try:
-        record = control.submit(readers.store(), config, by="page", progress=hear)
+        record = control.submit(
+            readers.store(), config, by="page", progress=hear, on_bytes=hear_bytes,
+            token=hub_access.session_token(),
+        )  # fmt: skip
     except SuperFTError as error:
         bar.empty()
         messages.show(error)

@@ -14,6 +14,7 @@ RUN_PAGE = "app_pages/run.py"
 ERRORS_PAGE = "app_pages/errors.py"
 COMPARE_PAGE = "app_pages/compare.py"
 TRY_PAGE = "app_pages/try_it.py"
+PUBLISH_PAGE = "app_pages/publish.py"
 
 RUN = "run"
 """Query parameter and session key of the chosen run."""
@@ -28,8 +29,27 @@ RUN_PICKER = "sidebar_run"
 START_CHANGES = "start_changes"
 START_DIALOG = "start_dialog"
 START_DRAFT = "start_draft"
+START_FINDING = "start_finding"
 START_ORIGIN = "start_origin"
 START_SHUFFLE = "start_shuffle"
+HUB_TOKEN = "hub_token"
+"""The Hub token that was typed into this tab: it is kept nowhere else, and shown nowhere."""
+
+HUB_ASKED = "hub_asked"
+"""Which search of the Hub this tab began last."""
+
+HUB_DIALOG = "hub_dialog"
+"""Whether the dialog about this tab's standing on the Hub is open."""
+
+HUB_PAGES = "hub_pages"
+"""By kind: the search, and the cursors of its pages so far."""
+
+DATA_LOOK = "start_data_look"
+"""The data set that the images dialog looks at, with what was corrected there, as settings of `data:`."""
+
+MODEL_LOOK = "start_model_look"
+"""The model and revision whose card the model dialog shows."""
+
 RUNS_SELECTED = "runs_selected"
 RUNS_ASKED = "runs_asked"
 

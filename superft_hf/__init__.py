@@ -1,3 +1,3 @@
 """Fine-tune whole vision networks from a browser, on the Hugging Face stack."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

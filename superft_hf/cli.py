@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from superft_hf import __version__, cli_runs, cli_system, cli_train
+from superft_hf import __version__, cli_hub, cli_publish, cli_runs, cli_system, cli_train
 from superft_hf.cli_words import Call, say_error
 from superft_hf.engine.launcher import Launcher
 from superft_hf.errors import SuperFTError
@@ -66,8 +66,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_system(commands)
+    _add_hub(commands)
     _add_begin(commands)
     _add_runs(commands)
+    _add_publish(commands)
     return parser
 
 
@@ -97,6 +99,11 @@ def _add_system(commands: Commands) -> None:
     _add(own, "stop", cli_system.supervisor_stop, "end the supervisor; workers go on")
 
 
+def _add_hub(commands: Commands) -> None:
+    cli_hub.find_arguments(_add(commands, "find", cli_hub.find, "search the Hugging Face Hub", json=True))
+    cli_hub.model_arguments(_add(commands, "model", cli_hub.model, "describe a model", json=True))
+
+
 def _add_begin(commands: Commands) -> None:
     init = _add(commands, "init", cli_train.init, "print a complete, commented configuration")
     init.add_argument("--model", default=cli_train.SAMPLE_MODEL, help="default: %(default)s")
@@ -104,6 +111,7 @@ def _add_begin(commands: Commands) -> None:
     check = _add(commands, "check", cli_train.check, "look at a configuration and its images", json=True)
     submit = _add(commands, "submit", cli_train.submit, "queue a run, and print its id")
     train = _add(commands, "train", cli_train.train, "run in the foreground, with a progress bar")
+    cli_train.check_arguments(check)
     for parser in (check, submit, train):
         cli_train.config_argument(parser)
 
@@ -118,6 +126,12 @@ def _add_runs(commands: Commands) -> None:
     for parser in (show, predict, discard, delete):
         parser.add_argument("run", metavar="RUN", help="its id, as `superft runs` lists it")
     predict.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+
+
+def _add_publish(commands: Commands) -> None:
+    push = _add(commands, "push", cli_publish.push_run, "publish a run on the Hugging Face Hub", json=True)
+    export = _add(commands, "export", cli_publish.export_run, "write a run's model to a folder", json=True)
+    cli_publish.add_arguments(push, export)
 
 
 def _set_up_logging() -> None:

@@ -22,8 +22,10 @@ import psutil
 from superft_hf.cli_words import Call, say, write_json
 from superft_hf.engine import control
 from superft_hf.engine.devices import cpu_cores, list_gpus
-from superft_hf.errors import MissingPackageError, StateError
+from superft_hf.errors import HubError, MissingPackageError, StateError
+from superft_hf.hub.tokens import identify
 from superft_hf.paths import HOME_VARIABLE
+from superft_hf.words import NOTHING
 
 DEFAULT_PORT = 8501
 STACK = (
@@ -146,7 +148,7 @@ def _examine(home: Path) -> dict[str, Any]:
         problems.append(f"The home {home} cannot be written to; choose another with --home.")
     if file_system in NETWORK_FILE_SYSTEMS:
         problems.append(f"The home {home} lies on a network disk ({file_system}); SQLite needs a local one.")
-    memory = psutil.virtual_memory()
+    memory, hub = psutil.virtual_memory(), _hub()
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -160,7 +162,8 @@ def _examine(home: Path) -> dict[str, Any]:
         "home_file_system": file_system,
         "disk_free_bytes": shutil.disk_usage(place).free,
         "supervisor_pid": control.supervisor_pid(home),
-        "hub": _hub(),
+        "hub": hub,
+        "hub_user": _hub_user() if hub["is_reachable"] else {"name": None, "words": NOTHING},
         "problems": problems,
     }
 
@@ -181,6 +184,7 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("Disk", disk),
         ("Supervisor", f"process {report['supervisor_pid']}" if report["supervisor_pid"] else "none at work"),
         ("Hub", f"{report['hub']['address']}: {report['hub']['words']}"),
+        ("Hub user", report["hub_user"]["words"]),
     ]
 
 
@@ -219,6 +223,21 @@ def _hub() -> dict[str, Any]:
         reason = getattr(error, "reason", error)
         return {"address": address, "is_reachable": False, "words": f"not reachable ({reason})"}
     return {"address": address, "is_reachable": True, "words": "reachable"}
+
+
+def _hub_user() -> dict[str, Any]:
+    """Whom the Hub takes us for, and with which rights; never with which token."""
+    try:
+        found = identify()
+    except HubError as error:
+        return {"name": None, "words": error.message}
+    if found is None:
+        return {"name": None, "words": "no token; reading works"}
+    groups = f", member of {', '.join(found.organisations)}" if found.organisations else ""
+    return {
+        **asdict(found),
+        "words": f"{found.name}, {found.role or 'unknown'} token from {found.source}{groups}",
+    }
 
 
 def _gib(size_bytes: int) -> str:

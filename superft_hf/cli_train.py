@@ -7,19 +7,30 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
 from tqdm import tqdm
 
-from superft_hf.cli_words import Call, figure, finding_lines, say, say_error, sentence, write_json
+from superft_hf.cli_words import (
+    Call,
+    figure,
+    finding_lines,
+    say,
+    say_error,
+    sentence,
+    smoke_lines,
+    write_json,
+)
 from superft_hf.config import DataConfig, ModelConfig, RunConfig
 from superft_hf.config_file import dump_config, read_config
 from superft_hf.engine import control
 from superft_hf.engine.foreground import BY, ForegroundRun, wait_for_lease
-from superft_hf.errors import ConfigError
+from superft_hf.errors import ConfigError, DeviceError, SuperFTError
 from superft_hf.preflight import report as preflight
+from superft_hf.preflight import smoke
+from superft_hf.preflight.remedies import apply_remedies
 from superft_hf.records import Finding, RunRecord, RunState
 from superft_hf.store import RunStore
 
@@ -49,6 +60,7 @@ def init(asked: argparse.Namespace, call: Call) -> int:
 
 def check(asked: argparse.Namespace, call: Call) -> int:
     """Prints what is wrong with a configuration and its images; 1 when a start is blocked."""
+    config: RunConfig | None = None
     try:
         config = read_config(asked.config)
     except ConfigError as error:
@@ -59,6 +71,15 @@ def check(asked: argparse.Namespace, call: Call) -> int:
     else:
         with image_bar() as on_image:
             report = preflight.check(config, call.home, on_image)
+    found = None
+    if config is not None and not report.is_blocked and not asked.no_smoke:
+        say("Training a few batches to measure memory and time …")
+        try:
+            found = smoke.measure(config, call.home)
+        except SuperFTError as error:
+            level = "know" if isinstance(error, DeviceError) else "blocks"
+            finding = Finding(level, error.message, "", error.hint, error.kind, code="smoke")
+            report = replace(report, findings=(*report.findings, finding))
     if asked.json:
         write_json(
             {
@@ -66,11 +87,16 @@ def check(asked: argparse.Namespace, call: Call) -> int:
                 "findings": [asdict(finding) for finding in report.findings],
                 "model": asdict(report.model) if report.model else None,
                 "data": asdict(report.data) if report.data else None,
+                "smoke": asdict(found) if found else None,
             }
         )
     else:
-        for finding in report.findings:
-            print("\n".join(finding_lines(finding)))
+        lines = [line for finding in report.findings for line in finding_lines(finding, config.data)]
+        print("\n".join(lines + (smoke_lines(found) if found else [])))
+    if config is not None and asked.apply:
+        fixed = apply_remedies(config, report.findings, asked.apply)
+        asked.output.write_text(dump_config(fixed), encoding="utf-8")
+        say(f"The remedies are in {asked.output}.")
     return 1 if report.is_blocked else 0
 
 
@@ -78,8 +104,8 @@ def submit(asked: argparse.Namespace, call: Call) -> int:
     """Queues a run for the supervisor, and prints its id."""
     config = read_config(asked.config)
     store = call.open_store()
-    with image_bar() as on_image:
-        record = control.submit(store, config, by=BY, progress=on_image)
+    with fetch_bar() as on_bytes, image_bar() as on_image:
+        record = control.submit(store, config, by=BY, progress=on_image, on_bytes=on_bytes)
     say(f"{record.name} is queued. Follow it with `{_again(call)} show {record.run_id}`.")
     print(record.run_id)
     return 0
@@ -87,10 +113,10 @@ def submit(asked: argparse.Namespace, call: Call) -> int:
 
 def train(asked: argparse.Namespace, call: Call) -> int:
     """Runs a configuration in the foreground; 0 when it completed."""
-    config = control.with_absolute_paths(read_config(asked.config))
+    config = read_config(asked.config)
     store = call.open_store()
-    with image_bar() as on_image:
-        preflight.require(config, store.home, on_image)
+    with fetch_bar() as on_bytes, image_bar() as on_image:
+        config = control.prepare(config, store.home, on_image, on_bytes)
     lease = wait_for_lease(config.hardware, lambda words: say(f"The run {words}."))
     with _stop_signals() as stop:
         try:
@@ -164,6 +190,18 @@ def image_bar() -> Iterator[preflight.Progress]:
 
 
 @contextmanager
+def fetch_bar() -> Iterator[control.OnBytes]:
+    """A bar for a download from the Hub; it is left out when there is none."""
+    with tqdm(desc="fetching", unit="B", unit_scale=True, delay=1.0, leave=False, dynamic_ncols=True) as bar:
+
+        def on_bytes(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield on_bytes
+
+
+@contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
     """Turns Ctrl-C and SIGTERM into a flag, so that they cannot strike between two steps of a start."""
     stop = threading.Event()
@@ -177,6 +215,18 @@ def _stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what `check` takes besides the configuration."""
+    parser.add_argument("--no-smoke", action="store_true", help="leave out the few steps of training")
+    parser.add_argument(
+        "--apply", nargs="+", metavar="CODE", default=[], help="settle these findings, by their code"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("fixed.yaml"), metavar="FILE",
+        help="where --apply writes the changed configuration; default: %(default)s",
+    )  # fmt: skip
 
 
 def config_argument(parser: argparse.ArgumentParser) -> None:

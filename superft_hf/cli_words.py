@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from superft_hf.config import DataConfig
 from superft_hf.engine.launcher import Launcher
 from superft_hf.evaluation.intervals import wilson_interval
 from superft_hf.paths import HomePaths
-from superft_hf.records import Finding, RunRecord, RunState
+from superft_hf.preflight.smoke import SmokeResult
+from superft_hf.records import Finding, ImageRef, RunRecord, RunState
+from superft_hf.sources.load import shown_reference
 from superft_hf.store import RunStore
-from superft_hf.words import interval, percent
+from superft_hf.words import duration, interval, percent, size
 
 _UNBOUNDED = ("loss", "log_loss", "learning_rate", "grad_norm")
+_SHOWN_IMAGES = 5
 _MARKS = {"fine": "fine   ", "know": "know   ", "blocks": "BLOCKS "}
 
 
@@ -107,10 +111,35 @@ def figure(key: str, value: float | None) -> str:
     return f"{value:.4g}" if name in _UNBOUNDED or "per_second" in name else percent(value)
 
 
-def finding_lines(finding: Finding) -> list[str]:
-    """A line of the pre-flight report, with its consequence and hint below it."""
+def finding_lines(finding: Finding, data: DataConfig) -> list[str]:
+    """A line of the pre-flight report; its consequence, its pictures and its remedies are below it."""
     more = [text for text in (finding.text, finding.hint and f"Hint: {finding.hint}") if text]
+    more += [_image_line(image, data) for image in finding.images[:_SHOWN_IMAGES]]
+    hidden = (finding.num_images or len(finding.images)) - _SHOWN_IMAGES
+    if hidden > 0:
+        more.append(f"  and {hidden:,} more; --json lists them")
+    if finding.remedies:
+        more.append(f"Remedy: {finding.remedies[0].title} (--apply {finding.code})")
     return [f"{_MARKS[finding.level]}{finding.title}", *(f"       {text}" for text in more)]
+
+
+def smoke_lines(found: SmokeResult) -> list[str]:
+    """What a few steps showed, below the findings."""
+    return [
+        "",
+        f"On {found.device}, by a few steps:",
+        f"  memory     {size(found.peak_memory_bytes)} at most, of {size(found.free_memory_bytes)} free",
+        f"  speed      {found.images_per_second:.3g} images a second, {duration(found.step_s)} a step",
+        f"  whole run  {found.total_steps:,} steps in about {duration(found.duration_s)}: "
+        f"{found.device_hours:.2g} device-hours",
+        f"  batch      up to {found.largest_batch_size:,} images a step fit",
+        f"  disk       {size(found.disk_bytes)}, of {size(found.free_disk_bytes)} free",
+    ]
+
+
+def _image_line(image: ImageRef, data: DataConfig) -> str:
+    parts = [image.split, image.label, image.note]
+    return f"  {shown_reference(data, image.reference)} ({', '.join(part for part in parts if part)})"
 
 
 def _finite(value: Any) -> Any:

@@ -53,6 +53,10 @@ class Group(BaseModel):
         frozen=True, extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False
     )
 
+    def __hash__(self) -> int:
+        """By value; pydantic's own would refuse the lists and mappings among the values."""
+        return hash(self.model_dump_json())
+
 
 class ModelConfig(Group):
     """The `model:` group."""
@@ -94,7 +98,8 @@ class DataConfig(Group):
 
     name_or_path: str = setting(
         ..., "Images",
-        "Hub id, local folder of class folders, .zip of the same, or a sample such as sample:digits.",
+        "Hub id, local folder of class folders, .zip of the same, .csv or .jsonl of paths and labels, or a "
+        "sample such as sample:digits.",
         basic=True, min_length=1, max_length=500,
     )  # fmt: skip
     revision: str = setting(
@@ -108,12 +113,14 @@ class DataConfig(Group):
         max_length=200,
     )
     image_column: str | None = setting(
-        None, "Image column", "Column with the images of a Hub data set; null: found by type.", max_length=200
-    )
+        None, "Image column",
+        "Column with the images of a Hub data set, or with the paths in a CSV or JSONL; null: found by type.",
+        max_length=200,
+    )  # fmt: skip
     label_column: str | None = setting(
         None,
         "Label column",
-        "Column with the classes of a Hub data set; null: found by type and name.",
+        "Column with the classes; null: found by type and name, else the names of the folders.",
         max_length=200,
     )
     train_split: str = setting(
@@ -139,6 +146,30 @@ class DataConfig(Group):
         42, "Split seed", "Chooses which images are cut off; apart from the training seed, so that seeds are "
         "compared on the same images.", ge=0, le=2**31 - 1,
     )  # fmt: skip
+    split_by: Literal["given", "cut"] = setting(
+        "given", "Splits",
+        "given: the splits that the images come with, and what is missing is cut from train; cut: all images "
+        "are put together and cut anew.",
+    )  # fmt: skip
+    split_column: str | None = setting(
+        None, "Split column",
+        "Column of a CSV or JSONL that names each row's split; null: the one called split, if any.",
+        max_length=200,
+    )  # fmt: skip
+    group_column: str | None = setting(
+        None, "Group column",
+        "Images with an equal value in it, such as patient, site or video, stay on one side of a cut; in a "
+        "folder, subfolder and file_prefix are columns as well.", max_length=200,
+    )  # fmt: skip
+    exclude: list[Annotated[str, Field(pattern=r"^((train|eval|test):)?[0-9a-f]{16}$")]] = setting(
+        [], "Left-out images",
+        "Example ids to leave out, such as 0123456789abcdef; train:0123456789abcdef leaves it out of train "
+        "only.",
+    )  # fmt: skip
+    merge_classes: dict[str, str] = setting(
+        {}, "Merged classes", "Class names, and the name of the class that each is counted as."
+    )
+    exclude_classes: list[str] = setting([], "Left-out classes", "Class names whose images are left out.")
     max_train_samples: int | None = setting(
         None,
         "Train images at most",

@@ -148,7 +148,10 @@ def _plain_group(group: Mapping[str, Any]) -> CommentedMap:
     made = CommentedMap()
     for key, value in group.items():
         if isinstance(value, list):
-            value = CommentedSeq(value)
+            value = CommentedSeq([_scalar(one) for one in value])
+            value.fa.set_flow_style()
+        elif isinstance(value, dict):
+            value = CommentedMap({_scalar(name): _scalar(one) for name, one in value.items()})
             value.fa.set_flow_style()
         made[key] = _scalar(value)
     return made

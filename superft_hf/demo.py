@@ -71,7 +71,7 @@ def _follow(store: RunStore, run_id: str) -> RunRecord:
 
 def _describe(store: RunStore, record: RunRecord) -> None:
     """Says how good the model is on the test images, and where it errs."""
-    store.add_event(record.run_id, by="demo", what="looked at test")
+    store.look_at_test(record.run_id, by="demo")
     paths, names = store.run_paths(record.run_id), record.facts["class_names"]
     rows = read_predictions(paths.prediction_file("test", paths.prediction_steps("test")[-1]))
     labels, predictions = rows["label"].to_numpy(), rows["prediction"].to_numpy()

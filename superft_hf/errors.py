@@ -78,6 +78,7 @@ class ClassMismatchError(DataError):
             f"The {split} split has {noun} absent from the train split: {', '.join(unknown[:5])}.",
             hint=f"Add training images for it, or remove it from the {split} split.",
         )
+        self.unknown = unknown
 
 
 class ModelError(SuperFTError):
@@ -132,3 +133,31 @@ class MissingPackageError(SuperFTError):
 
 class DownloadError(SuperFTError):
     """Something that has to be fetched could not be."""
+
+
+class HubError(SuperFTError):
+    """The Hugging Face Hub did not do what was asked; see `superft_hf.hub_failures`."""
+
+
+class HubUnreachableError(HubError):
+    """No connection, no answer in time, or an answer of 5xx."""
+
+
+class TokenRefusedError(HubError):
+    """The Hub does not accept the token (401), or it lacks a right."""
+
+
+class GatedError(HubError):
+    """The repository wants its terms accepted first (403)."""
+
+
+class RateLimitedError(HubError):
+    """Too many requests (429)."""
+
+
+class BrokenDownloadError(HubError):
+    """A download was cut off; no half file is used, and whole ones are kept for the next try."""
+
+
+class PublishError(SuperFTError):
+    """A run could not be published or exported."""

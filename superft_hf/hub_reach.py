@@ -42,6 +42,11 @@ def offline_words() -> str:
     return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
 
 
+def forget() -> None:
+    """Forgets the last answer, for a person who asks again."""
+    _answers.cache_clear()
+
+
 @lru_cache(maxsize=8)
 def _answers(host: str, port: int, period: int) -> bool:  # a new period asks again
     """Whether a connection to the host can be opened within PROBE_S.

@@ -165,3 +165,25 @@ class RunPaths:
             for path in self.predictions.glob(f"{split}-*")
         )
         return sorted(int(match[1]) for match in found if match)
+
+
+@dataclass(frozen=True)
+class BundlePaths:
+    """The files that are added to a model when it is published or exported, relative to its folder."""
+
+    readme: str = "README.md"
+    curves: str = "figures/curves.png"
+    eval_matrix: str = "figures/confusion_matrix_eval.png"
+    test_matrix: str = "figures/confusion_matrix_test.png"
+    config: str = "superft/config.yaml"
+    evaluation: str = "superft/evaluation.json"
+    environment: str = "superft/environment.json"
+    misclassified: str = "misclassified"
+    onnx: str = "model.onnx"
+    preprocessing: str = "preprocessing.json"
+    labels: str = "labels.json"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders that hold nothing but what we put there."""
+        return ("figures/", "superft/", f"{self.misclassified}/")

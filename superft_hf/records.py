@@ -150,6 +150,13 @@ class Event:
     detail: str = ""
 
 
+LOOKED_AT_TEST = "looked at test"
+"""The event that a person was shown the test figures of a run; only the first time is recorded."""
+
+PUBLISHED = "published"
+"""The event that a run was pushed to the Hub; its detail is the address of the commit or pull request."""
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What a picker shows of a model, the same for the Hub, a local folder and a sample.
@@ -163,9 +170,19 @@ class ModelInfo:
         num_parameters: None when it cannot be known without downloading.
         size_bytes: Of the weights; None when unknown.
         image_size: Height and width in pixels that the model expects; None when unknown.
+        image_mean: Mean of each channel (fractions) that its processor subtracts; empty when unknown.
+        image_std: Deviation of each channel that its processor divides by; empty when unknown.
         licence: As its authors name it; empty when unknown.
         num_labels: Classes of its present head; None when unknown.
+        class_names: The first few class names of its present head.
         revision: The commit hash, where there is one.
+        task: The Hub's name of its task, such as `image-classification`; empty when unknown.
+        library: `transformers`, `timm` or another; empty when unknown.
+        is_gated: Whether its terms have to be accepted on the Hub.
+        has_safetensors: Whether its weights can be loaded without running code.
+        downloads: In the last month; None when unknown.
+        likes: None when unknown.
+        last_modified: UTC, ISO 8601; empty when unknown.
         problem: Why it cannot be trained here, or None.
         hint: What to do about the problem.
     """
@@ -178,9 +195,19 @@ class ModelInfo:
     num_parameters: int | None = None
     size_bytes: int | None = None
     image_size: int | None = None
+    image_mean: tuple[float, ...] = ()
+    image_std: tuple[float, ...] = ()
     licence: str = ""
     num_labels: int | None = None
+    class_names: tuple[str, ...] = ()
     revision: str | None = None
+    task: str = ""
+    library: str = ""
+    is_gated: bool = False
+    has_safetensors: bool = True
+    downloads: int | None = None
+    likes: int | None = None
+    last_modified: str = ""
     problem: str | None = None
     hint: str = ""
 
@@ -193,6 +220,9 @@ class DataInfo:
         counts: Images by class name, by split (train, eval, test): `{"train": {"cat": 12}}`.
         is_cut: Names of the splits that were cut from train rather than given.
         licence_note: A sentence to show where the licence asks for it.
+        columns: Names that `data.group_column` may take; empty when there are none.
+        num_groups: Groups by split when `data.group_column` is set: `{"train": 12}`.
+        num_unlabelled: Rows without a label, which are left out.
     """
 
     name_or_path: str
@@ -204,11 +234,120 @@ class DataInfo:
     is_cut: tuple[str, ...] = ()
     licence: str = ""
     licence_note: str = ""
+    columns: tuple[str, ...] = ()
+    num_groups: Mapping[str, int] = field(default_factory=dict)
+    num_unlabelled: int = 0
 
     @property
     def num_images(self) -> int:
         """Images in all splits."""
         return sum(sum(by_class.values()) for by_class in self.counts.values())
+
+
+@dataclass(frozen=True)
+class HubEntry:
+    """One line of a search: a repository of the Hub, or what the local cache holds of one.
+
+    Attributes:
+        repo_id: `owner/name`.
+        kind: `model` or `dataset`.
+        author: The owner.
+        downloads: In the last month; None when unknown. Likewise likes.
+        last_modified: UTC, ISO 8601; empty when unknown.
+        task: Such as `image-classification`; empty when unknown.
+        library: Such as `timm`; empty when unknown.
+        licence: As its tags say; empty when unknown.
+        size: Parameters of a model, or the size category of a data set such as `10K<n<100K`; in words.
+        is_gated: Whether its terms have to be accepted first.
+        is_private: Whether only its owner sees it.
+        is_local: Whether it comes from the cache of this machine rather than from the Hub.
+    """
+
+    repo_id: str
+    kind: str
+    author: str = ""
+    downloads: int | None = None
+    likes: int | None = None
+    last_modified: str = ""
+    task: str = ""
+    library: str = ""
+    licence: str = ""
+    size: str = ""
+    is_gated: bool = False
+    is_private: bool = False
+    is_local: bool = False
+
+
+@dataclass(frozen=True)
+class HubPage:
+    """One page of search results.
+
+    Attributes:
+        entries: In the order asked for.
+        next_cursor: What brings the next page; None at the end.
+        note: Why the list is local or empty, as a sentence; empty when the Hub answered.
+    """
+
+    entries: tuple[HubEntry, ...] = ()
+    next_cursor: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a token stands for. The token itself is never kept in a record.
+
+    Attributes:
+        name: The user's name on the Hub.
+        organisations: Names of the organisations that the user may publish to.
+        role: `read`, `write`, `fineGrained` or another word of the Hub.
+        token_name: What its owner called it.
+        source: `environment`, `login` (kept by `hf auth login`) or `session` (typed into this browser tab).
+    """
+
+    name: str
+    organisations: tuple[str, ...] = ()
+    role: str = ""
+    token_name: str = ""
+    source: str = ""
+
+    @property
+    def can_write(self) -> bool:
+        """Whether it may be able to publish; of a fine-grained token only a try can tell."""
+        return self.role != "read"
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One image that a finding is about.
+
+    Attributes:
+        split: train, eval or test.
+        reference: Finds the image again, see `superft_hf.sources.load.open_reference`.
+        example_id: The first 16 hexadecimal digits of its SHA-256.
+        label: Its class name.
+        note: What is the matter with it, or which image it belongs with; may be empty.
+    """
+
+    split: str
+    reference: str
+    example_id: str
+    label: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change of the configuration that settles a finding.
+
+    Attributes:
+        title: A button's words: `Leave the copies out of train`.
+        changes: New values of settings by dotted key, such as `{"data.exclude": [...]}`; complete, so that
+            putting them into the form is all there is to do.
+    """
+
+    title: str
+    changes: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -221,6 +360,10 @@ class Finding:
         text: Its consequence, with numbers.
         hint: What to do; empty when there is nothing to do.
         kind: Class name of the error that a start would raise; empty unless it blocks.
+        code: Stable name for scripts and tests, such as `near-duplicates`.
+        images: Pictures concerned, those that belong together side by side; at most 200.
+        num_images: How many are concerned in all.
+        remedies: What settles it by one click.
     """
 
     level: str
@@ -228,3 +371,7 @@ class Finding:
     text: str = ""
     hint: str = ""
     kind: str = ""
+    code: str = ""
+    images: tuple[ImageRef, ...] = ()
+    num_images: int = 0
+    remedies: tuple[Remedy, ...] = ()

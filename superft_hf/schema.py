@@ -4,6 +4,8 @@
 step; one of a newer version, or one that is not ours, is refused with a sentence.
 """
 
+import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from sqlalchemy.exc import DatabaseError
 from superft_hf.errors import HomeError, SchemaVersionError
 
 VERSION = 1
+BUSY_S = 30
+"""How long a connection waits for another that writes."""
+
 MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {}
 """`{n: function}`: the function brings a database from version n to n + 1."""
 
@@ -91,7 +96,8 @@ def open_database(path: Path) -> sa.Engine:
         HomeError: If the file is no database.
         SchemaVersionError: If another version of the program wrote it and it cannot be migrated.
     """
-    engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT", connect_args={"timeout": 30})
+    options = {"isolation_level": "AUTOCOMMIT", "connect_args": {"timeout": BUSY_S}}
+    engine = sa.create_engine(f"sqlite:///{path}", **options)
     sa.event.listen(engine, "connect", _configure)
     try:
         with engine.connect() as connection:
@@ -105,8 +111,17 @@ def open_database(path: Path) -> sa.Engine:
 
 
 def _configure(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={1000 * BUSY_S}")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    until = time.monotonic() + BUSY_S
+    while True:  # the change to WAL obeys no time limit: when others make it too, it may fail at once
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def _bring_up_to_date(connection: sa.Connection, path: Path) -> None:

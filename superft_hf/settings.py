@@ -34,7 +34,8 @@ class Setting:
         is_basic: Whether it stands first in the form.
         is_required: Whether it has no default.
         is_optional: Whether null is a value.
-        kind: `int`, `float`, `str`, `choice` or `choices` (several of them).
+        kind: `int`, `float`, `str`, `choice`, `choices` (several of them), `texts` (a list) or `pairs` (a
+            mapping of texts).
         choices: The values of a `choice` or `choices`.
         default: None when required.
         minimum: Smallest value, or None.
@@ -134,7 +135,10 @@ def _kind(annotation: Any) -> tuple[str, tuple[str, ...], bool]:
     if typing.get_origin(annotation) is typing.Literal:
         return "choice", typing.get_args(annotation), False
     if typing.get_origin(annotation) is list:
-        return "choices", typing.get_args(typing.get_args(annotation)[0]), False
+        _, choices, _ = _kind(typing.get_args(annotation)[0])
+        return ("choices" if choices else "texts"), choices, False
+    if typing.get_origin(annotation) is dict:
+        return "pairs", (), False
     if typing.get_origin(annotation) is typing.Annotated:
         return _kind(typing.get_args(annotation)[0])
     return annotation.__name__, (), False

@@ -1,11 +1,59 @@
-"""Settings that suit the samples: what the dashboard's first click and `make demo` run."""
+"""Where to begin: settings that suit the samples, and a few models of the Hub by need.
 
+Any other model can be searched or named as well; these are no more than a start.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config
 
 MODEL = "sample:efficientnet-lite0"
+
+
+@dataclass(frozen=True)
+class StartingModel:
+    """A model of the Hub to begin with.
+
+    Attributes:
+        need: `smallest`, `balanced` or `strongest`.
+        repo_id: Its id on the Hub.
+        family: `convnet` or `ViT`.
+        library: `transformers` or `timm`.
+        size: Parameters and input size, in words.
+        reason: Why one would begin with it.
+    """
+
+    need: str
+    repo_id: str
+    family: str
+    library: str
+    size: str
+    reason: str
+
+
+# fmt: off
+STARTING_MODELS = (
+    StartingModel("smallest", "timm/mobilenetv4_conv_small.e2400_r224_in1k", "convnet", "timm",
+                  "3.8 M parameters, 224 px", "Quick on a CPU, small enough for a phone."),
+    StartingModel("smallest", "facebook/deit-tiny-patch16-224", "ViT", "transformers",
+                  "5.7 M parameters, 224 px", "The smallest transformer of note; trains on a laptop."),
+    StartingModel("balanced", "microsoft/resnet-18", "convnet", "transformers",
+                  "11.7 M parameters, 224 px", "The one to compare with; forgives odd settings."),
+    StartingModel("balanced", "timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "ViT", "timm",
+                  "22 M parameters, 224 px", "Saw 14 million pictures; good with few images a class."),
+    StartingModel("balanced", "facebook/convnextv2-tiny-22k-224", "convnet", "transformers",
+                  "28.6 M parameters, 224 px", "The best of its size on small sets; wants a GPU."),
+    StartingModel("strongest", "google/vit-base-patch16-224-in21k", "ViT", "transformers",
+                  "86 M parameters, 224 px", "The plain large transformer; wants a GPU."),
+    StartingModel("strongest", "facebook/dinov2-base", "ViT", "transformers",
+                  "87 M parameters, 224 px", "Learned without labels: for pictures unlike photos."),
+    StartingModel("strongest", "timm/convnext_base.fb_in22k_ft_in1k", "convnet", "timm",
+                  "89 M parameters, 224 px", "The strongest convnet that one GPU trains in an evening."),
+)
+# fmt: on
+"""By need, the smallest first. Each has safetensors; each is looked at before it is used, as any other."""
 
 _SETTINGS: dict[str, dict[str, Any]] = {
     "sample:digits": {

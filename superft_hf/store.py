@@ -25,6 +25,7 @@ from superft_hf.errors import RunNotFoundError, StateError
 from superft_hf.paths import HomePaths, RunPaths, make_home
 from superft_hf.records import (
     LIVE_STATES,
+    LOOKED_AT_TEST,
     TERMINAL_STATES,
     UNFINISHED_STATES,
     Event,
@@ -293,6 +294,17 @@ class RunStore:
         """Adds a line to the run's history."""
         with self._write() as connection:
             connection.execute(_event(run_id, by, what, detail))
+
+    def look_at_test(self, run_id: str, *, by: str, detail: str = "") -> None:
+        """Notes that a person is shown the run's test figures; reading them again is no further look."""
+        if not any(event.what == LOOKED_AT_TEST for event in self.read_events(run_id)):
+            self.add_event(run_id, by=by, what=LOOKED_AT_TEST, detail=detail)
+
+    def runs_looked_at(self) -> set[str]:
+        """The runs whose test figures were shown to a person."""
+        table = schema.events
+        query = sa.select(table.c.run_id).where(table.c.what == LOOKED_AT_TEST).distinct()
+        return {row["run_id"] for row in self._select(query)}
 
     def read_events(self, run_id: str) -> list[Event]:
         """The run's history, oldest first."""

@@ -30,6 +30,7 @@ PROCESS_BEGINS = {
     "superft_hf/cli.py",
     "superft_hf/engine/supervisor.py",
     "superft_hf/engine/foreground.py",
+    "superft_hf/hub/fetch_child.py",
     "superft_hf/training/worker.py",
 }
 """Files in which a process begins: only there is any exception caught."""

@@ -6,7 +6,7 @@ from superft_hf.settings import GROUP_TITLES, all_settings, find_setting, settin
 def test_every_setting_has_words_and_a_kind_a_form_can_draw():
     for one in all_settings():
         assert one.title and one.description.endswith("."), one.key
-        assert one.kind in ("int", "float", "str", "choice", "choices"), one.key
+        assert one.kind in ("int", "float", "str", "choice", "choices", "texts", "pairs"), one.key
         assert one.group in GROUP_TITLES, one.key
         assert bool(one.choices) == (one.kind in ("choice", "choices")), one.key
 

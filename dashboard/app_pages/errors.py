@@ -129,7 +129,7 @@ def _may_show_test(record: RunRecord, head: st.delta_generator.DeltaGenerator, i
             "The first look is noted in the run."
         )
         if st.button("Open test results", icon=":material/lock_open:", key="errors_open_test"):
-            readers.store().add_event(record.run_id, by="page", what=headlines.LOOKED_AT_TEST)
+            readers.store().look_at_test(record.run_id, by="page")
             st.rerun()
     return False
 

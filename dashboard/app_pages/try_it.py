@@ -5,8 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import charts, choice, examples, formats, messages, readers, state
-from dashboard.child import PREDICT, Child
+from dashboard import charts, choice, computing, examples, formats, messages, readers, state
+from dashboard.child import PREDICT
 from superft_hf.errors import SuperFTError
 from superft_hf.records import RunRecord, RunState
 
@@ -101,12 +101,7 @@ def _predict(model: Path, uploads: list[_Upload]) -> list[list[tuple[str, float]
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _cached_answers(model: str, stamp: int, encoded: tuple[bytes, ...]) -> list[list[tuple[str, float]]]:
-    return _child().call(PREDICT, model, list(encoded), TOP_K)
-
-
-@st.cache_resource(on_release=lambda child: child.close(), show_spinner=False)
-def _child() -> Child:
-    return Child()
+    return computing.child().call(PREDICT, model, list(encoded), TOP_K)
 
 
 def _sentence(record: RunRecord, uploads: list[_Upload], answers: list[list[tuple[str, float]]]) -> str:

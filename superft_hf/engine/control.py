@@ -12,6 +12,8 @@ from pathlib import Path
 from superft_hf.config import RunConfig
 from superft_hf.engine.settling import needs_supervisor
 from superft_hf.errors import HomeError, StateError
+from superft_hf.hub.fetch import fetch, is_here
+from superft_hf.hub.models import require_model
 from superft_hf.paths import HomePaths
 from superft_hf.preflight import report as preflight
 from superft_hf.records import Request, RunRecord
@@ -20,9 +22,17 @@ from superft_hf.store import RunStore
 
 _POLL_S = 0.1
 
+OnBytes = Callable[[int, int | None], None]
+"""Hears how many bytes of a download are here, and of how many; None until that is known."""
+
 
 def submit(
-    store: RunStore, config: RunConfig, by: str = "page", progress: preflight.Progress | None = None
+    store: RunStore,
+    config: RunConfig,
+    by: str = "page",
+    progress: preflight.Progress | None = None,
+    on_bytes: OnBytes | None = None,
+    token: str | None = None,
 ) -> RunRecord:
     """Checks a configuration and its images, queues a run of it, and sees to it that it is started.
 
@@ -31,6 +41,8 @@ def submit(
         config: What to run.
         by: Who asks, for the run's events.
         progress: Hears how many images are open, and of how many.
+        on_bytes: Hears how much of a download is here, and of how much.
+        token: A person's token for the Hub, which no run ever sees.
 
     Returns:
         The queued run.
@@ -38,11 +50,32 @@ def submit(
     Raises:
         SuperFTError: If something blocks the start; then no run is created.
     """
-    config = with_absolute_paths(config)
-    preflight.require(config, store.home, progress)
-    record = store.create_run(config, by=by)
+    record = store.create_run(prepare(config, store.home, progress, on_bytes, token), by=by)
     ensure_supervisor(store.home)
     return record
+
+
+def prepare(
+    config: RunConfig,
+    home: Path,
+    progress: preflight.Progress | None = None,
+    on_bytes: OnBytes | None = None,
+    token: str | None = None,
+) -> RunConfig:
+    """Makes sure that a run can begin: what it needs of the Hub is here, and nothing blocks it.
+
+    Model and images are fetched before the run is queued, by a child that alone has the token; workers use
+    the cache. What was fetched is pinned to its commits.
+
+    Raises:
+        SuperFTError: If something blocks the start.
+    """
+    config = with_absolute_paths(config)
+    if not is_here(config):
+        require_model(config.model.name_or_path, config.model.revision, token)
+        config = fetch(config, token, on_bytes)
+    preflight.require(config, home, progress)
+    return config
 
 
 def discard(store: RunStore, run_id: str, by: str = "page") -> RunRecord:

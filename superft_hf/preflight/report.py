@@ -1,27 +1,26 @@
 """What is wrong with a configuration and its images, before any time is spent on training.
 
 `check` never raises for a bad input: it reports. `require` raises the first thing that blocks, and is what
-stands before every new run.
+stands before every new run. The check looks deeper, and takes longer: at copies, contradictions, modes.
 """
 
 import importlib.util
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from superft_hf.config import RunConfig
 from superft_hf.engine.devices import find_devices
-from superft_hf.errors import MissingPackageError, SuperFTError
-from superft_hf.evaluation.intervals import wilson_interval
+from superft_hf.errors import ClassMismatchError, MissingPackageError, SuperFTError
 from superft_hf.hub.data import describe_data
 from superft_hf.hub.models import require_model
-from superft_hf.records import DataInfo, Finding, ModelInfo
-from superft_hf.sources.load import ImageSet, shown_reference
-from superft_hf.sources.scan import Scan, scan_images
-
-SMALL_CLASS = 10
-IMBALANCE = 5.0
-SMALL_SPLIT = 500
+from superft_hf.preflight import classes, duplicates, pictures, resources
+from superft_hf.preflight.subject import Subject, extended
+from superft_hf.records import DataInfo, Finding, ModelInfo, Remedy
+from superft_hf.sources.load import check_classes
+from superft_hf.sources.scan import open_images, scan_images
+from superft_hf.sources.traits import Looked
 
 Progress = Callable[[int, int], None]
 
@@ -46,26 +45,43 @@ class Report:
         return any(finding.level == "blocks" for finding in self.findings)
 
 
-def check(config: RunConfig, home: Path, progress: Progress | None = None) -> Report:
-    """Looks at model, images and settings; `progress` hears how many images are open, and of how many."""
+def check(
+    config: RunConfig,
+    home: Path,
+    progress: Progress | None = None,
+    seen: dict[str, Looked] | None = None,
+    token: str | None = None,
+) -> Report:
+    """Looks at model, images and settings.
+
+    Args:
+        config: As asked.
+        home: Where zips are unpacked to, and runs will lie.
+        progress: Hears how many images are open, and of how many.
+        seen: A dictionary that the caller keeps from one check to the next, empty at first: images that it
+            knows are not decoded again, so that a remedy is judged in a moment.
+        token: A person's token for the Hub, for a gated model that is not here yet.
+    """
     findings: list[Finding] = []
     model = data = None
     try:
-        model = require_model(config.model.name_or_path, config.model.revision)
-        findings.append(Finding("fine", f"The model can be trained: {model.title}, {_parameters(model)}"))
+        model = require_model(config.model.name_or_path, config.model.revision, token)
+        title = f"The model can be trained: {model.title}, {_parameters(model)}"
+        findings.append(Finding("fine", title, code="model"))
     except SuperFTError as error:
-        findings.append(_blocking(error))
+        findings.append(_blocking(error, config))
     try:
         data, images = describe_data(config.data, home)
-        scan = scan_images(images, config.data, progress)
-        findings.extend(_about_images(scan, config))
+        scan = open_images(images, config.data, progress, is_deep=True, seen=seen)
+        findings.extend(_about_images(Subject(config, scan, data, model)))
     except SuperFTError as error:
-        findings.append(_blocking(error))
+        findings.append(_blocking(error, config))
+    findings.extend(resources.find(config, home, model, data))
     try:
         _require_environment(config)
-        findings.append(Finding("fine", "The settings fit this machine"))
+        findings.append(Finding("fine", "The settings fit this machine", code="settings"))
     except SuperFTError as error:
-        findings.append(_blocking(error))
+        findings.append(_blocking(error, config))
     return Report(tuple(findings), model, data)
 
 
@@ -92,91 +108,40 @@ def _require_environment(config: RunConfig) -> None:
             )
 
 
-def _about_images(scan: Scan, config: RunConfig) -> list[Finding]:
-    images = scan.images
-    total = sum(len(split) for split in images.splits.values())
-    found = [Finding("fine", f"All {total:,} images open")]
-    if scan.skipped:
-        first = shown_reference(config.data, scan.skipped[0])
-        found = [
-            Finding(
-                "know", f"{len(scan.skipped):,} of {total + len(scan.skipped):,} files are left out",
-                f"They are not readable images; the first is {first}.",
-                "Mend or remove them.",
-            )
-        ]  # fmt: skip
-    found.append(_copies(scan))
-    found.extend(_about_classes(images, config))
-    size = len(images.splits["eval"])
-    if size < SMALL_SPLIT:
-        low, high = wilson_interval(round(size * 0.95), size)
-        found.append(
-            Finding(
-                "know", f"{size:,} eval images are few.",
-                f"An accuracy of 95 % will be known only to {100 * low:.1f} – {100 * high:.1f} %.",
-                "To tell close runs apart, hold back more or repeat with other seeds.",
-            )
-        )  # fmt: skip
-    return found
-
-
-def _copies(scan: Scan) -> Finding:
-    """Exact copies of one image in two splits make a figure better than it is."""
-    plain = {name: {one.split("-")[0] for one in ids} for name, ids in scan.example_ids.items()}
-    shared = (
-        (plain["eval"] & plain["train"]) | (plain["test"] & plain["train"]) | (plain["eval"] & plain["test"])
-    )
-    if not shared:
-        return Finding("fine", "No exact copies: train, eval and test share no image")
-    return Finding(
-        "know", f"{len(shared):,} images stand in more than one split.",
-        "The figures will look better than they are.", "Remove the copies.",
-    )  # fmt: skip
-
-
-def _about_classes(images: ImageSet, config: RunConfig) -> list[Finding]:
-    counts = {name: n for name, n in images.counts()["train"].items() if n}
-    smallest, largest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    missing = [
-        f"{name} of {split}"
-        for split, by_class in images.counts().items()
-        for name, n in by_class.items()
-        if not n
-    ]
-    found = []
-    if missing:
-        title = f"{len(missing)} times a class has no image in a split."
-        found.append(Finding("know", title, f"Missing: {', '.join(missing[:4])}."))
+def _about_images(subject: Subject) -> Iterator[Finding]:
+    """Everything that the opened images tell, as far as enough of them could be opened."""
+    try:
+        check_classes(subject.images, subject.config.data)
+        refusal = None
+    except SuperFTError as error:
+        refusal = error
+    if not len(subject):
+        yield from pictures.undecodable(subject)
     else:
-        found.append(Finding("fine", "Every class is in train, eval and test"))
-    if counts[smallest] < SMALL_CLASS:
-        found.append(
-            Finding(
-                "know",
-                f"Class {smallest} has {counts[smallest]} training images.",
-                "It will hardly be learned.",
-            )
-        )
-    elif counts[largest] > IMBALANCE * counts[smallest] and config.training.class_weights != "none":
-        title = f"Classes are uneven, which class weights make up for: {counts[smallest]:,} to"
-        found.append(Finding("fine", f"{title} {counts[largest]:,} training images"))
-    elif counts[largest] > IMBALANCE * counts[smallest]:
-        ratio = counts[largest] / counts[smallest]
-        found.append(
-            Finding(
-                "know", f"Class {largest} has {ratio:.1f} × the images of class {smallest}.",
-                "Rare classes will be missed more often.", "Set training.class_weights to balanced.",
-            )
-        )  # fmt: skip
+        yield from pictures.find(subject)
+        yield from duplicates.find(subject)
+    if refusal is not None:
+        yield _blocking(refusal, subject.config)
     else:
-        found.append(
-            Finding("fine", f"Classes are even: {counts[smallest]:,} to {counts[largest]:,} training images")
-        )
-    return found
+        yield from classes.find(subject)
 
 
-def _blocking(error: SuperFTError) -> Finding:
-    return Finding("blocks", error.message, "", error.hint, error.kind)
+def _blocking(error: SuperFTError, config: RunConfig) -> Finding:
+    remedies: tuple[Remedy, ...] = ()
+    if isinstance(error, ClassMismatchError):
+        title = "Leave the class out" if len(error.unknown) == 1 else "Leave these classes out"
+        left_out = extended(config.data.exclude_classes, error.unknown)
+        remedies = (Remedy(title, {"data.exclude_classes": left_out}),)
+        if config.data.split_by == "given":
+            changes = {"data.split_by": "cut"}
+            remedies += (Remedy("Put all images together and cut new splits", changes),)
+    return Finding("blocks", error.message, "", error.hint, error.kind, code=_code(error), remedies=remedies)
+
+
+def _code(error: SuperFTError) -> str:
+    """`ClassMismatchError` becomes `class-mismatch`."""
+    words = re.findall("[A-Z][a-z]*", error.kind.removesuffix("Error"))
+    return "-".join(words).lower()
 
 
 def _parameters(model: ModelInfo) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -13,6 +14,14 @@ _SPLIT_NAMES = {"train", "training", "test", "testing", *EVAL_NAMES}
 _LAYOUT = (
     "Make one folder a class, such as cat/1.jpg and dog/1.jpg, optionally below train, validation and test."
 )
+
+
+class FolderRow(NamedTuple):
+    """One image of a folder: its path, its class, and the folder below the class folder, if any."""
+
+    path: str
+    label: str
+    subfolder: str
 
 
 class FileImages:
@@ -45,9 +54,7 @@ def read_file(path: str) -> bytes:
         ) from error
 
 
-def read_folder(
-    root: Path, *, name: str = "", split_names: Sequence[str] = ()
-) -> dict[str, list[tuple[str, str]]]:
+def read_folder(root: Path, *, name: str = "", split_names: Sequence[str] = ()) -> dict[str, list[FolderRow]]:
     """Lists the images of a folder.
 
     Args:
@@ -56,8 +63,8 @@ def read_folder(
         split_names: Further names that a split folder may have, the one for training first.
 
     Returns:
-        `(path, class name)` by split folder, ordered by class and path; a folder of class folders is one
-        split named `train`. Files that are not named like images are passed over.
+        Rows by split folder, ordered by class and path; a folder of class folders is one split named `train`.
+        Files that are not named like images are passed over.
 
     Raises:
         DataNotFoundError: If there is no such folder.
@@ -68,7 +75,7 @@ def read_folder(
         raise DataNotFoundError(
             f"There is no folder {name}.", hint="Check the path; it may be relative to the server."
         )
-    known = _SPLIT_NAMES | {one.lower() for one in split_names}
+    known = _known(split_names)
     try:
         base = _descend(root, known)
         found = _splits(base, name, known, split_names[0].lower() if split_names else "train")
@@ -84,7 +91,28 @@ def read_folder(
     return found
 
 
-def _splits(base: Path, name: str, known: set[str], train: str) -> dict[str, list[tuple[str, str]]]:
+def unwrap(root: Path, split_names: Sequence[str] = ()) -> Path:
+    """The folder below the wrapper folders that zips often have. Raises OSError."""
+    return _descend(root, _known(split_names))
+
+
+def split_folders(base: Path, split_names: Sequence[str] = ()) -> list[Path]:
+    """The folders that have the name of a split. Raises OSError."""
+    return [one for one in _subfolders(base) if one.name.lower() in _known(split_names)]
+
+
+@lru_cache(maxsize=1)
+def image_suffixes() -> frozenset[str]:
+    """Endings of the names of images that can be opened, lower case, with the dot."""
+    no_images = {".pdf", ".eps", ".ps", ".wmf", ".emf", ".mpg", ".mpeg", ".h5", ".hdf"}
+    return frozenset(Image.registered_extensions()) - no_images
+
+
+def _known(split_names: Sequence[str]) -> set[str]:
+    return _SPLIT_NAMES | {one.lower() for one in split_names}
+
+
+def _splits(base: Path, name: str, known: set[str], train: str) -> dict[str, list[FolderRow]]:
     folders = _subfolders(base)
     splits = [one for one in folders if one.name.lower() in known and _subfolders(one)]
     if any(one.name.lower() == train or one.name.lower().startswith("train") for one in splits):
@@ -117,9 +145,9 @@ def _descend(root: Path, known: set[str]) -> Path:
     return base
 
 
-def _classes(folder: Path) -> list[tuple[str, str]]:
+def _classes(folder: Path) -> list[FolderRow]:
     return [
-        (str(path.absolute()), one.name)
+        FolderRow(str(path.absolute()), one.name, next(iter(path.relative_to(one).parts[:-1]), ""))
         for one in _subfolders(folder)
         for path in sorted(one.rglob("*"))
         if _is_image_name(path) and path.is_file()
@@ -135,19 +163,4 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _is_image_name(path: Path) -> bool:
-    return path.suffix.lower() in _image_suffixes() and not path.name.startswith(".")
-
-
-@lru_cache(maxsize=1)
-def _image_suffixes() -> frozenset[str]:
-    return frozenset(Image.registered_extensions()) - {
-        ".pdf",
-        ".eps",
-        ".ps",
-        ".wmf",
-        ".emf",
-        ".mpg",
-        ".mpeg",
-        ".h5",
-        ".hdf",
-    }
+    return path.suffix.lower() in image_suffixes() and not path.name.startswith(".")

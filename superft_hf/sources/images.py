@@ -8,7 +8,8 @@ conversion would clip them to white.
 import hashlib
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -35,6 +36,22 @@ def open_rgb(encoded: bytes) -> Image.Image:
     Raises:
         ValueError: If the bytes are not a complete image that Pillow can read; the message says why.
     """
+    with opened_image(encoded) as image:
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def opened_image(encoded: bytes) -> Iterator[Image.Image]:
+    """Opens an image file, whose pixels are not decoded yet.
+
+    Args:
+        encoded: The bytes of the file.
+
+    Raises:
+        ValueError: If the bytes are no image that Pillow can read, or what is done with it shows that they
+            are damaged; the message says why.
+    """
     if not encoded:
         raise ValueError("the file is empty")
     try:
@@ -42,14 +59,28 @@ def open_rgb(encoded: bytes) -> Image.Image:
             # Pillow only warns above its limit, and filters of warnings are shared by all threads.
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
                 raise Image.DecompressionBombError
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            yield image
     except UnidentifiedImageError as error:
         raise ValueError("no known image format") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"too many pixels to be safe (more than {Image.MAX_IMAGE_PIXELS:,})") from error
     except _DECODER_ERRORS as error:
         raise ValueError(_reason(error)) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB; more than 8 bits are scaled."""
+    if image.mode not in _WIDE_MODES:
+        return image.convert("RGB")
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
+    top = values.max(initial=0.0)
+    if image.mode == "F" and top <= 1:
+        scale = 255.0
+    elif image.mode in ("I", "F") and top <= 255:
+        scale = 1.0
+    else:
+        scale = 255 / 65535
+    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)).convert("RGB")
 
 
 def example_ids(digests: Sequence[str]) -> list[str]:
@@ -89,17 +120,3 @@ def _reason(error: BaseException) -> str:
     """The first line of what a decoder says, without its own punctuation."""
     lines = str(error).strip().splitlines()
     return (lines[0].rstrip(".:") if lines else "") or type(error).__name__
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode not in _WIDE_MODES:
-        return image.convert("RGB")
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    top = values.max(initial=0.0)
-    if image.mode == "F" and top <= 1:
-        scale = 255.0
-    elif image.mode in ("I", "F") and top <= 255:
-        scale = 1.0
-    else:
-        scale = 255 / 65535
-    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)).convert("RGB")

@@ -1,89 +1,36 @@
 """From a `data:` group to the train, eval and test images of a run.
 
 The same function serves the worker, the pre-flight check and the pages, so what is shown before the start
-is what is trained on.
+is what is trained on. Class changes come first, then the splits, then the size of train; single images are
+left out when they are opened, see `superft_hf.sources.scan`, so that leaving one out moves no other.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from superft_hf.config import DataConfig
-from superft_hf.errors import ClassMismatchError, DataError, DataNotFoundError
-from superft_hf.paths import UNPACKED, HomePaths
-from superft_hf.samples import SAMPLE_PREFIX, fetch_images
-from superft_hf.sources.archive import unpack
-from superft_hf.sources.folder import EVAL_NAMES, FileImages, read_file, read_folder
-from superft_hf.sources.hub_data import HubImages, read_hub
-from superft_hf.sources.splits import cut_splits, stratified_part
+from superft_hf.errors import ClassMismatchError, DataError
+from superft_hf.sources.class_changes import LEFT_OUT, change_classes
+from superft_hf.sources.folder import EVAL_NAMES
+from superft_hf.sources.hub_data import read_hub
+from superft_hf.sources.image_set import ImageSet, ImageSplit, join
+from superft_hf.sources.local import LocalSplits, read_local
+from superft_hf.sources.places import (
+    local_path,
+    local_place,
+    looks_like_path,
+    open_reference,
+    shown_reference,
+)
+from superft_hf.sources.rows import SourceSplit
+from superft_hf.sources.splits import cut_groups, cut_splits, stratified_part
 
-
-class Images(Protocol):
-    """Rows of encoded images."""
-
-    def encoded(self, row: int) -> bytes:
-        """The bytes of the image file."""
-
-    def reference(self, row: int) -> str:
-        """A text that finds the image again, see `open_reference`."""
-
-
-@dataclass(frozen=True)
-class ImageSplit:
-    """The images of one split, in a fixed order.
-
-    Attributes:
-        images: Where the encoded images come from.
-        rows: Rows of `images`, shape (N,), dtype int64.
-        labels: Class ids, shape (N,), dtype int64.
-    """
-
-    images: Images
-    rows: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        """N."""
-        return len(self.rows)
-
-    def encoded(self, index: int) -> bytes:
-        """The bytes of the image file at a position in [0, N)."""
-        return self.images.encoded(int(self.rows[index]))
-
-    def reference(self, index: int) -> str:
-        """The reference of the image at a position in [0, N)."""
-        return self.images.reference(int(self.rows[index]))
-
-    def select(self, indices: np.ndarray) -> "ImageSplit":
-        """The part at these positions."""
-        return replace(self, rows=self.rows[indices], labels=self.labels[indices])
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """All images of a run.
-
-    Attributes:
-        class_names: Names by class id.
-        splits: `train`, `eval` and `test`, in this order.
-        is_cut: Which of eval and test were cut from train rather than given.
-    """
-
-    class_names: tuple[str, ...]
-    splits: Mapping[str, ImageSplit]
-    is_cut: tuple[str, ...]
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Images by class name, by split."""
-        size = len(self.class_names)
-        return {
-            name: dict(zip(self.class_names, np.bincount(split.labels, minlength=size).tolist(), strict=True))
-            for name, split in self.splits.items()
-        }
+__all__ = [
+    "ImageSet", "ImageSplit", "check_classes", "load_images", "local_path", "local_place", "looks_like_path",
+    "open_reference", "shown_reference",
+]  # fmt: skip
 
 
 def load_images(data: DataConfig, home: Path) -> ImageSet:
@@ -94,31 +41,37 @@ def load_images(data: DataConfig, home: Path) -> ImageSet:
         home: Where a zip is unpacked to.
 
     Raises:
-        DataNotFoundError: If the source does not exist or cannot be reached.
+        DataNotFoundError: If the source does not exist.
+        HubError: If the Hub does not give it.
         ArchiveError: If a zip is refused.
-        DataError: If there are no images, one class only, or an empty split.
+        DataError: If there are no images, one class only, an empty split, or no such column or class.
         ClassMismatchError: If eval or test has classes that train lacks.
     """
-    given, class_names = _read(data, home)
-    odd = next((name for name in class_names if not name.strip() or "\n" in name), None)
-    if odd is not None:
-        raise DataError(
-            f"The class name {odd!r} of {data.name_or_path} is empty or has a line break.", hint="Rename it."
-        )
-    splits = _name_splits(given, data)
-    train = splits["train"]
-    is_cut = tuple(name for name in ("eval", "test") if name not in splits)
-    if is_cut:
-        fractions = {name: getattr(data, f"{name}_fraction") for name in is_cut}
-        splits |= {
-            name: train.select(part)
-            for name, part in cut_splits(train.labels, fractions, data.split_seed).items()
-        }
+    place = local_place(data, home)
+    found = LocalSplits(read_hub(data)) if place is None else read_local(place, data)
+    class_names, given = _with_classes(found.splits, data)
+    if data.split_by == "cut":
+        pooled = join([split for split in given.values() if len(split)] or list(given.values())[:1])
+        splits = _cut(pooled, ("eval", "test"), data)
+        is_cut: tuple[str, ...] = ("train", "eval", "test")
+    else:
+        splits = _name_splits(given, data)
+        is_cut = tuple(name for name in ("eval", "test") if name not in splits)
+        splits |= _cut(splits["train"], is_cut, data) if is_cut else {}
     if data.max_train_samples is not None:
+        # By image even where there are groups: part of each group tells more than all of a few.
         part = stratified_part(splits["train"].labels, data.max_train_samples, data.split_seed)
         splits["train"] = splits["train"].select(part)
-    found = ImageSet(tuple(class_names), {name: splits[name] for name in ("train", "eval", "test")}, is_cut)
-    return check_classes(found, data)
+    source = next(iter(found.splits.values()))
+    images = ImageSet(
+        class_names=tuple(class_names),
+        splits={name: splits[name] for name in ("train", "eval", "test")},
+        is_cut=is_cut,
+        columns=tuple(source.columns),
+        num_unlabelled=sum(int((split.labels == -1).sum()) for split in found.splits.values()),
+        num_missing=found.num_missing,
+    )
+    return check_classes(images, data)
 
 
 def check_classes(found: ImageSet, data: DataConfig) -> ImageSet:
@@ -141,93 +94,50 @@ def check_classes(found: ImageSet, data: DataConfig) -> ImageSet:
         )
     for split, images in found.splits.items():
         if not len(images):
-            setting = f"{split}_fraction" if split in found.is_cut else f"{split}_split"
-            raise DataError(
-                f"The {split} split of {name} is empty.", hint=f"Add images, or change data.{setting}."
-            )
+            raise _empty(split, found, data)
     return found
 
 
-def shown_reference(data: DataConfig, reference: str) -> str:
-    """A reference as a person knows it: below the folder as it was typed, or as a name within the zip."""
-    path = Path(reference)
-    typed = Path(data.name_or_path)
-    if typed.suffix.lower() == ".zip" and UNPACKED in path.parts:
-        inside = path.parts[path.parts.index(UNPACKED) + 2 :]
-        return f"{Path(*inside)} in {data.name_or_path}"
-    folder = local_path(data.name_or_path)
-    if folder is not None and path.is_relative_to(folder.absolute()):
-        return str(typed / path.relative_to(folder.absolute()))
-    return reference
+def _empty(split: str, found: ImageSet, data: DataConfig) -> DataError:
+    if split in found.is_cut and data.group_column is not None:
+        return DataError(
+            f"The {split} split of {data.name_or_path} is empty: there are too few groups of "
+            f"{data.group_column!r} to cut it.",
+            hint="Each part needs a group of its own; change data.group_column.",
+        )
+    setting = f"{split}_fraction" if split in found.is_cut and split != "train" else f"{split}_split"
+    return DataError(
+        f"The {split} split of {data.name_or_path} is empty.", hint=f"Add images, or change data.{setting}."
+    )
 
 
-def open_reference(data: DataConfig, reference: str) -> bytes:
-    """The bytes of an image that a prediction file names. Raises DataNotFoundError if it is gone."""
-    if not reference.startswith("hub:"):
-        return read_file(reference)
-    _, split, row = reference.split(":")
-    return _read_hub_once(data)[split][0].encoded(int(row))
-
-
-# A gallery opens dozens of references of one data set.
-_read_hub_once = lru_cache(maxsize=2)(read_hub)
-
-
-def local_folder(data: DataConfig, home: Path) -> Path | None:
-    """The folder that holds the images: itself, an unpacked zip or a fetched sample; None for the Hub."""
-    name = data.name_or_path
-    if name.startswith(SAMPLE_PREFIX):
-        return fetch_images(name)
-    path = local_path(name)
-    if name.lower().endswith(".zip") and (path is None or path.is_file()):
-        if path is None:
-            raise DataNotFoundError(f"There is no file {name}.", hint="Check the path.")
-        return unpack(path, HomePaths(home).unpacked, name)
-    if path is not None and not path.is_dir():
+def _with_classes(
+    found: Mapping[str, SourceSplit], data: DataConfig
+) -> tuple[list[str], dict[str, ImageSplit]]:
+    """The class names and the labelled rows of each split, classes merged and left out as asked for."""
+    names, new_ids = change_classes(next(iter(found.values())).class_names, data)
+    odd = next((name for name in names if not name.strip() or "\n" in name), None)
+    if odd is not None:
         raise DataError(
-            f"{name} is a file, neither a folder nor a .zip.", hint="Give the folder that holds the images."
+            f"The class name {odd!r} of {data.name_or_path} is empty or has a line break.", hint="Rename it."
         )
-    if path is None and looks_like_path(name):
-        raise DataNotFoundError(
-            f"There is no folder {name}.", hint="Check the path; it may be relative to the server."
-        )
-    return path
+    splits = {}
+    for name, split in found.items():
+        labels = np.append(new_ids, LEFT_OUT)[split.labels]  # a row without a label has -1: the last
+        rows = np.flatnonzero(labels >= 0)
+        groups = None if split.groups is None else split.groups[rows]
+        splits[name] = ImageSplit(split.images, rows, labels[rows], groups)
+    return names, splits
 
 
-def local_path(name: str) -> Path | None:
-    """The existing file or folder that a text names on this machine, or None."""
-    try:
-        path = Path(name).expanduser()
-        return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long for a path, no such user's home, a zero byte
-        return None
-
-
-def looks_like_path(name: str) -> bool:
-    """Whether a text is meant as a path on this machine rather than a Hub id."""
-    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
-
-
-def _read(data: DataConfig, home: Path) -> tuple[dict[str, ImageSplit], list[str]]:
-    folder = local_folder(data, home)
-    if folder is None:
-        found = read_hub(data)
-        names = next(iter(found.values()))[2]
-        return {split: _labelled(images, labels) for split, (images, labels, _) in found.items()}, names
-    asked = [one for one in (data.train_split, data.eval_split, data.test_split) if one]
-    rows = read_folder(folder, name=data.name_or_path, split_names=asked)
-    names = sorted({name for split in rows.values() for _, name in split})
-    ids = {name: index for index, name in enumerate(names)}
-    made = {}
-    for split, pairs in rows.items():
-        labels = np.array([ids[name] for _, name in pairs], dtype=np.int64)
-        made[split] = ImageSplit(FileImages([path for path, _ in pairs]), np.arange(len(pairs)), labels)
-    return made, names
-
-
-def _labelled(images: HubImages, labels: np.ndarray) -> ImageSplit:
-    rows = np.flatnonzero(labels >= 0)
-    return ImageSplit(images, rows, labels[rows])
+def _cut(split: ImageSplit, parts: tuple[str, ...], data: DataConfig) -> dict[str, ImageSplit]:
+    """Cuts parts off a split; what stays is train."""
+    fractions = {name: getattr(data, f"{name}_fraction") for name in parts}
+    if split.groups is None:
+        found = cut_splits(split.labels, fractions, data.split_seed)
+    else:
+        found = cut_groups(split.labels, split.groups, fractions, data.split_seed)
+    return {name: split.select(indices) for name, indices in found.items()}
 
 
 def _name_splits(given: Mapping[str, ImageSplit], data: DataConfig) -> dict[str, ImageSplit]:

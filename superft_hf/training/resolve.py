@@ -19,7 +19,7 @@ from superft_hf.engine.devices import cpu_cores, find_devices, list_gpus
 from superft_hf.hub.models import inspect_model
 from superft_hf.paths import RunPaths
 from superft_hf.sources.hub_data import hub_commit
-from superft_hf.sources.load import local_folder
+from superft_hf.sources.load import local_place
 from superft_hf.training.arguments import logging_steps
 from superft_hf.training.tasks import TaskRun
 
@@ -50,7 +50,7 @@ def pin_revisions(config: RunConfig, home: Path) -> RunConfig:
     """Puts commit hashes in the place of branches and tags, as far as the Hub or its cache tells them."""
     model, data = config.model, config.data
     model_commit = inspect_model(model.name_or_path, model.revision).revision
-    data_commit = hub_commit(data) if local_folder(data, home) is None else None
+    data_commit = hub_commit(data) if local_place(data, home) is None else None
     return config.model_copy(
         update={
             "model": model.model_copy(update={"revision": model_commit or model.revision}),

@@ -3,12 +3,20 @@
 import logging
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from superft_hf.config import RunConfig
 from superft_hf.errors import DataNotFoundError
@@ -21,6 +29,7 @@ from superft_hf.training import resolve
 from superft_hf.training.arguments import training_arguments
 from superft_hf.training.budget import fitting_epochs, measure_pace
 from superft_hf.training.callbacks import StoreCallback, best_metrics, strip_prefix
+from superft_hf.training.memory import peak_memory_bytes
 from superft_hf.training.strategy import ChangeCheck, Strategy
 from superft_hf.training.tasks import TaskRun, make_task_run
 from superft_hf.training.trainer import RunTrainer
@@ -68,7 +77,8 @@ def train_run(context: RunContext) -> None:
         resolve.write_resolved(context.paths, config)
         resolve.write_environment(context.paths, config, scan.fingerprint)
     strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
-    trainer = _make_trainer(context, config, task, args, strategy)
+    callbacks = [StoreCallback(context.store, context.run_id)]
+    trainer = make_trainer(config, task, args, strategy, context.paths.prediction_file, callbacks)
     if is_main:
         facts = _facts(config, task, strategy, scan)
         context.store.update_run(context.run_id, facts=facts)
@@ -102,19 +112,34 @@ def _decide_epochs(config: RunConfig, task: TaskRun, args: TrainingArguments, sp
     return config.model_copy(update={"training": training})
 
 
-def _make_trainer(
-    context: RunContext, config: RunConfig, task: TaskRun, args: TrainingArguments, strategy: Strategy
+def make_trainer(
+    config: RunConfig,
+    task: TaskRun,
+    args: TrainingArguments,
+    strategy: Strategy,
+    predictions_path: Callable[[str, int], Path],
+    callbacks: Sequence[TrainerCallback],
 ) -> RunTrainer:
-    callbacks: list[Any] = [StoreCallback(context.store, context.run_id)]
+    """The trainer of a run, which is also the one of a smoke run.
+
+    Args:
+        config: With every `auto` decided.
+        task: Model and data.
+        args: Made of the configuration.
+        strategy: Which layers train when.
+        predictions_path: `(split, global_step)` to the file of an evaluation.
+        callbacks: Besides early stopping and Trainer's own.
+    """
     if config.early_stopping.patience is not None:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping.patience))
+        early = EarlyStoppingCallback(early_stopping_patience=config.early_stopping.patience)
+        callbacks = [*callbacks, early]
     trainer = RunTrainer(
         loss=task.loss,
         strategy=strategy,
         check=ChangeCheck(task.model, task.heads),
         l1=config.training.l1,
         l2=config.training.l2,
-        predictions_path=context.paths.prediction_file,
+        predictions_path=predictions_path,
         write_predictions=task.write_predictions,
         model=task.model,
         args=args,
@@ -123,7 +148,7 @@ def _make_trainer(
         data_collator=task.collator(config.hardware.memory_format),
         processing_class=None if hasattr(task.model, "timm_model") else task.processor,
         compute_metrics=task.compute_metrics,
-        callbacks=callbacks,
+        callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)  # the store has the figures, and the log says them in words
     return trainer
@@ -175,6 +200,7 @@ def _finish(context: RunContext, task: TaskRun, trainer: RunTrainer) -> None:
         **record.facts,
         "train_images_timed": trainer.clock.images,
         "train_seconds_timed": trainer.clock.seconds,
+        "peak_memory_bytes": peak_memory_bytes(trainer.args.device),
     }
     evaluation = {"eval": best_metrics(state), "test": strip_prefix(test, "test")}
     store.change_state(

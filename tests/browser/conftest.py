@@ -30,14 +30,17 @@ class Dashboard:
 
     Args:
         home: The home.
+        environment: Variables besides those of the tests.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
         self._log = home.parent / f"serve-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "superft_hf.cli", "--home", str(home), "serve"]
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **environment}
+            )
         self.url = self._address()
 
     def _address(self) -> str:
@@ -53,6 +56,11 @@ class Dashboard:
             assert self.process.poll() is None, self._log.read_text()
             time.sleep(0.2)
         raise AssertionError(f"no answer: {self._log.read_text()}")
+
+    @property
+    def log(self) -> str:
+        """What it said."""
+        return self._log.read_text()
 
     def kill(self) -> None:
         """kill -9, as a crash would."""
@@ -88,8 +96,8 @@ def serve(home: Path) -> Iterator[Callable[[], Dashboard]]:
     """Starts dashboards on the test's home; afterwards nothing that was started is alive."""
     started: list[Dashboard] = []
 
-    def start() -> Dashboard:
-        started.append(Dashboard(home))
+    def start(**environment: str) -> Dashboard:
+        started.append(Dashboard(home, **environment))
         return started[-1]
 
     yield start

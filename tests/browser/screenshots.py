@@ -14,7 +14,10 @@ from superft_hf.records import RunState
 from superft_hf.store import RunStore
 from tests.browser.conftest import FLAGS, Dashboard, chromium
 
-PAGES = {"start": "/", "runs": "/runs", "run": "/run?run={run}", "errors": "/errors?run={run}"}
+PAGES = {
+    "start": "/", "runs": "/runs", "run": "/run?run={run}", "errors": "/errors?run={run}",
+    "publish": "/publish?run={run}",
+}  # fmt: skip
 SETTLE_MS = 4000
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from dashboard import headlines
 from superft_hf.evaluation.prediction_files import read_predictions
+from superft_hf.records import LOOKED_AT_TEST
 from tests.factories import (
     continue_run,
     make_completed_run,
@@ -114,12 +115,12 @@ def test_errors_page__test_is_sealed_until_it_is_opened_once(open_page, store, r
     app = open_page("errors", run=run.run_id)
     app.segmented_control(key="errors_split").set_value("test").run()
     assert "test is sealed" in app.title[0].value and not app.dataframe
-    assert headlines.LOOKED_AT_TEST not in [event.what for event in store.read_events(run.run_id)]
+    assert LOOKED_AT_TEST not in [event.what for event in store.read_events(run.run_id)]
     app.button(key="errors_open_test").click().run()
     rows = rows_of(store, run, "test")
     assert f"{100 * (rows['label'] == rows['prediction']).mean():.1f} % on test" in app.title[0].value
     app.run()
-    looks = [event for event in store.read_events(run.run_id) if event.what == headlines.LOOKED_AT_TEST]
+    looks = [event for event in store.read_events(run.run_id) if event.what == LOOKED_AT_TEST]
     assert [(event.by, event.what) for event in looks] == [("page", "looked at test")]
 
 

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from dashboard import forms, state
+from dashboard import forms, images_card, state
 from superft_hf.config_file import make_config
 from superft_hf.settings import Setting, all_settings
 
-NAMES = {"model.name_or_path": "sample:efficientnet-lite0", "data.name_or_path": "sample:textures"}
+NAMES = {"model.name_or_path": "sample:efficientnet-lite0", "data.name_or_path": "sample:digits"}
 OTHER_VALUES = {
     "name": "night shift",
     "hardware.devices": "cpu",
@@ -15,14 +15,16 @@ OTHER_VALUES = {
     "data.eval_fraction": 0.25,
     "data.test_fraction": 0.25,
 }
-IN_WIDGETS = [one for one in all_settings() if one.key not in NAMES]
+IN_WIDGETS = [one for one in all_settings() if one.key not in {*NAMES, "data.group_column"}]
+"""The group column is chosen among those that the images have: tests/dashboard/test_split_builder.py."""
 CHANGEABLE = [one for one in IN_WIDGETS if one.kind != "choice" or len(one.choices) > 1]
 
 
 @pytest.fixture
 def form(open_page):
-    """The Start page with the textures sample chosen."""
-    return open_page("start", session={state.START_DRAFT: dict(NAMES)})
+    """The Start page with the digits sample chosen."""
+    shown = {state.START_DRAFT: dict(NAMES), "start_images_tabs": images_card.SPLITS}
+    return open_page("start", session=shown)
 
 
 def other_value(one: Setting) -> Any:
@@ -35,9 +37,20 @@ def other_value(one: Setting) -> Any:
         return one.choices[-1] if one.choices[-1] != one.default else one.choices[0]
     if one.kind == "str":
         return "other"
+    if one.kind == "texts":
+        return ["train:0123456789abcdef"] if one.key == "data.exclude" else ["cat", "dog: big"]
+    if one.kind == "pairs":
+        return {"cat": "animal", "big dog": "animal"}
     low, high = one.minimum or 0, one.maximum or 100
     value = low + 2 if one.kind == "int" else low + (min(high, 1) - low) / 4
     return value + 1 if value == one.default else value
+
+
+def as_typed(one: Setting, value: Any) -> Any:
+    """The value as a person types it: lists and mappings as lines."""
+    if one.kind == "pairs":
+        return "\n".join(f"{name} → {other}" for name, other in value.items())
+    return "\n".join(value) if one.kind == "texts" else value
 
 
 def test_forms__examples():
@@ -52,7 +65,7 @@ def test_fields__other_value_is_allowed_and_other(one):
 def test_fields__each_setting_has_one_widget_and_its_value_reaches_the_configuration(form):
     assert not form.exception
     for one in IN_WIDGETS:
-        form.get_by_key(forms.widget_key(one.key)).set_value(other_value(one))
+        form.get_by_key(forms.widget_key(one.key)).set_value(as_typed(one, other_value(one)))
     form.run()
 
     assert not form.exception

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from dashboard import headlines
-from superft_hf.records import Failure, RunState
+from superft_hf.records import LOOKED_AT_TEST, Failure, RunState
 from tests.factories import (
     continue_run,
     fill_with_runs,
@@ -64,7 +64,7 @@ def test_run_page__completed(open_page, store):
 
 def test_run_page__shows_test_once_it_was_looked_at(open_page, store):
     run = make_completed_run(store)
-    store.add_event(run.run_id, by="page", what=headlines.LOOKED_AT_TEST)
+    store.add_event(run.run_id, by="page", what=LOOKED_AT_TEST)
     app = open_page("run", run=run.run_id)
     assert f"{100 * run.evaluation['test']['accuracy']:.1f} % on test" in app.title[0].value
 
@@ -169,7 +169,7 @@ def test_run_page__log_keeps_test_sealed_until_it_is_opened(open_page, store):
     with store.run_paths(run.run_id).log.open("a") as log:
         log.write("completed: test_accuracy 0.9312\n")
     assert open_page("run", run=run.run_id).code[0].value.endswith("completed: test_accuracy sealed")
-    store.add_event(run.run_id, by="page", what=headlines.LOOKED_AT_TEST)
+    store.add_event(run.run_id, by="page", what=LOOKED_AT_TEST)
     assert open_page("run", run=run.run_id).code[0].value.endswith("test_accuracy 0.9312")
 
 

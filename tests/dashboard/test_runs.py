@@ -39,7 +39,7 @@ def test_runs__empty_store_says_what_to_do(open_page):
 
     assert not test.exception
     assert title(test) == "No run yet."
-    assert [button.label for button in test.button] == ["New run"]
+    assert [button.label for button in test.main.button] == ["New run"]
 
 
 def test_runs__sentence_and_table(open_page, store):

@@ -45,8 +45,8 @@ def test_first_visit__three_ways_to_begin_one_primary(open_page):
 
     assert not test.exception
     assert title(test).startswith("No run yet.")
-    assert [button.label for button in test.button] == [
-        "Start on digits", "Settings first", "Choose images", "Give a Hub id", "Load a YAML instead",
+    assert [button.label for button in test.main.button] == [
+        "Start on digits", "Settings first", "Choose images", "Search the Hub", "Load a YAML instead",
     ]  # fmt: skip
 
 
@@ -156,16 +156,6 @@ def test_choose_images__uploaded_zip_is_kept_under_a_name_of_our_own(open_start,
     assert "pets" not in kept.name
     assert kept.read_bytes() == packed.getvalue()
     assert "in 2 classes" in title(test)
-
-
-def test_choose_model__unknown_folder_stays_in_the_dialog(open_start):
-    test = open_start("sample:textures")
-    test.get_by_key("start_change_model").click().run()
-    test.get_by_key("start_typed_model").set_value("/nowhere/at/all")
-    test.get_by_key("start_use_typed_model").click().run()
-
-    assert not test.exception
-    assert "There is no model folder" in text_of(test)
 
 
 def test_load_yaml__fills_the_whole_form(open_start, folder):

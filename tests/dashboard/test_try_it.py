@@ -104,7 +104,7 @@ def test_child__that_dies_of_its_work_is_an_error_and_comes_back(child):
 
 def test_child__hands_on_errors_with_their_hint(child):
     with pytest.raises(SuperFTError, match="no folder /nowhere/at-all") as caught:
-        child.call("superft_hf.sources.load:local_folder", _data("/nowhere/at-all"), None)
+        child.call("superft_hf.sources.load:local_place", _data("/nowhere/at-all"), None)
     assert caught.value.hint
 
 

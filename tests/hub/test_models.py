@@ -12,7 +12,7 @@ from superft_hf.config import DataConfig
 from superft_hf.errors import ModelError, ModelNotFoundError
 from superft_hf.hub.data import describe_data
 from superft_hf.hub.models import CLASSIFIER_TYPES, inspect_model, model_folder, require_model
-from tests.hub_stand_in import HubStandIn, ask_hub, commit_of
+from tests.hub_stand_in import READ_TOKEN, HubStandIn, ask_hub, commit_of
 
 RESNET = {
     "architectures": ["ResNetForImageClassification"], "model_type": "resnet",
@@ -150,6 +150,34 @@ def test_an_unknown_model_while_offline_is_one_sentence(name):
     assert time.monotonic() - begin < 4
 
 
+@pytest.mark.parametrize(
+    ("config", "processor", "mean", "std"),
+    [
+        ({}, {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1)),
+        ({}, {"do_normalize": False, "image_mean": [0.5], "image_std": [0.2]}, (), ()),
+        ({"architecture": "resnet18", "pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}, None,
+         (0.1, 0.2, 0.3), (1.0, 1.0, 1.0)),
+        ({}, {"image_mean": "odd"}, (), ()),
+    ],
+)  # fmt: skip
+def test_the_normalisation_is_found_where_a_model_keeps_it(tmp_path, config, processor, mean, std):
+    info = inspect_model(str(write_model(tmp_path / "m", {**RESNET, **config}, processor=processor)))
+    assert (info.image_mean, info.image_std) == (mean, std)
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        ({"id2label": {"1": "b", "0": "a", "10": "k", "2": "c"}}, ("a", "b", "c", "k")),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, ()),
+        ({"id2label": {}, "label_names": ["cat", "dog"]}, ("cat", "dog")),
+        ({"id2label": {str(one): f"n{one}" for one in range(20)}}, tuple(f"n{one}" for one in range(8))),
+    ],
+)  # fmt: skip
+def test_the_first_classes_of_a_head_are_named_in_order(tmp_path, config, names):
+    assert inspect_model(str(write_model(tmp_path / "m", {**RESNET, **config}))).class_names == names
+
+
 # Data
 
 
@@ -232,13 +260,67 @@ def test_a_revision_is_pinned_to_its_commit_or_refused(answers, root):
 def test_hub_models_that_cannot_be_trained(answers):
     assert "is made for object detection" in answers["acme/detector@main"]["problem"]
     assert "no weights in safetensors format" in answers["acme/pickled@main"]["problem"]
-    assert answers["acme/gated@main"]["message"] == "The model acme/gated is gated."
-    assert "hf auth login" in answers["acme/gated@main"]["hint"]
-    assert "acme/nothing has no config.json" in answers["acme/nothing@main"]["message"]
+    assert "acme/nothing has no config.json" in answers["acme/nothing@main"]["problem"]
     assert answers["acme/missing@main"]["message"] == "There is no model acme/missing on the Hub."
-    assert {answers[name]["kind"] for name in ("acme/gated@main", "acme/missing@main")} == {
-        "ModelNotFoundError"
-    }
+    assert answers["acme/missing@main"]["kind"] == "ModelNotFoundError"
+
+
+def test_a_gated_model_is_described_and_says_how_to_get_it(answers, root):
+    info = answers["acme/gated@main"]
+    assert info["problem"] == "The Hub gives the model acme/gated only to those who accept its terms."
+    assert "/acme/gated, then use a token" in info["hint"]
+    assert (info["is_gated"], info["num_parameters"], info["architecture"]) == (True, 17, "resnet")
+    assert info["revision"] == commit_of(root / "acme" / "gated")
+
+
+def test_a_hub_model_tells_what_only_the_hub_knows(answers):
+    info = answers["acme/tiny@main"]
+    assert (info["task"], info["library"]) == ("image-classification", "transformers")
+    assert (info["downloads"], info["likes"], info["is_gated"]) == (7, 1, False)
+    assert info["last_modified"].startswith("20") and info["class_names"] == ["a", "b", "c"]
+
+
+GATED = """
+import json
+from superft_hf.errors import SuperFTError
+from superft_hf.hub.models import require_model
+try:
+    info = require_model("acme/gated")
+    print(json.dumps({"revision": info.revision, "num_parameters": info.num_parameters}))
+except SuperFTError as error:
+    print(json.dumps({"kind": error.kind}))
+"""
+
+
+def test_a_gated_model_that_was_fetched_once_needs_no_token_any_more(root, tmp_path):
+    fetch = "from huggingface_hub import snapshot_download\nsnapshot_download('acme/gated')\n"
+    with HubStandIn(root) as hub:
+        assert ask_hub(GATED, hub.url, tmp_path)["kind"] == "GatedError"
+        assert "revision" in ask_hub(GATED, hub.url, tmp_path, token=READ_TOKEN)
+        ask_hub(fetch + GATED, hub.url, tmp_path, token=READ_TOKEN)
+        worker = ask_hub(GATED, hub.url, tmp_path)
+    assert (worker["revision"], worker["num_parameters"]) == (commit_of(root / "acme" / "gated"), 12)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, "TokenRefusedError"), (429, "RateLimitedError"), (503, "HubUnreachableError")],
+)
+def test_a_failing_hub_is_one_sentence_at_once(root, tmp_path, status, kind):
+    with HubStandIn(root) as hub:
+        hub.fail("/api/models", status, times=None, headers={"Retry-After": "30"})
+        code = INSPECT.replace("NAMES", "[('acme/tiny', 'main')]")
+        told = ask_hub(code, hub.url, tmp_path, token="hf_nobodyknowsthistoken")["acme/tiny@main"]
+    assert told["kind"] == kind and told["hint"]
+    assert told["seconds"] < 4 and "hf_nobody" not in json.dumps(told)
+
+
+def test_a_broken_small_file_refuses_the_model_but_not_its_description(root, tmp_path):
+    with HubStandIn(root) as hub:
+        hub.fail("/config.json", 503, times=None)
+        told = ask(hub.url, tmp_path, "acme/tiny")["acme/tiny@main"]
+    assert "trouble of its own (it answered 503)" in told["problem"]
+    assert (told["architecture"], told["licence"]) == ("resnet", "apache-2.0")
 
 
 def test_an_unreachable_hub_is_told_at_once_and_without_noise(answers, caches):
@@ -247,9 +329,7 @@ def test_an_unreachable_hub_is_told_at_once_and_without_noise(answers, caches):
     assert offline["acme/unknown@main"]["message"] == (
         "The model acme/unknown is not on this machine, and the Hub cannot be reached."
     )
-    assert offline["acme/tiny@main"]["message"].startswith(
-        "The weights of the model acme/tiny are not on this"
-    )
+    assert offline["acme/tiny@main"]["message"].startswith("The model acme/tiny is not on this machine")
     assert offline["acme/unknown@main"]["seconds"] < 4
     assert offline["stderr"] == ""
 

@@ -1,11 +1,5 @@
-import json
-from pathlib import Path
-
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config
 from superft_hf.errors import (
     BadImageError,
@@ -17,31 +11,17 @@ from superft_hf.errors import (
 )
 from superft_hf.preflight import report as preflight
 from superft_hf.preflight.report import check, require
-
-
-@pytest.fixture
-def model(tmp_path) -> Path:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    config = {"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file({"weight": np.zeros((3, 4), dtype=np.float32)}, folder / "model.safetensors")
-    return folder
-
-
-@pytest.fixture
-def make(model):
-    """`make(folder)`: a configuration with a model that can be trained."""
-
-    def of(folder: Path | str, **groups) -> RunConfig:
-        data_group = {"name_or_path": str(folder), **groups.pop("data", {})}
-        return make_config({"model": {"name_or_path": str(model)}, "data": data_group, **groups})
-
-    return of
+from superft_hf.sources import traits
 
 
 def lines(report: preflight.Report) -> list[tuple[str, str]]:
     return [(finding.level, finding.title) for finding in report.findings]
+
+
+def disk_title(report: preflight.Report) -> str:
+    """What stands free changes from one second to the next."""
+    (title,) = [one.title for one in report.findings if one.code == "disk"]
+    return title if title.startswith("Disk: the run takes about 840 B of ") else ""
 
 
 def test_a_good_configuration_is_fine_all_through(make, make_folder, home):
@@ -51,14 +31,31 @@ def test_a_good_configuration_is_fine_all_through(make, make_folder, home):
     assert lines(report) == [
         ("fine", "The model can be trained: model, 12 parameters"),
         ("fine", "All 80 images open"),
+        ("fine", "All images are grey"),
         ("fine", "No exact copies: train, eval and test share no image"),
+        ("fine", "No near copies: train, eval and test share no image"),
+        ("fine", "No picture stands under two class names"),
         ("fine", "Every class is in train, eval and test"),
         ("fine", "Classes are even: 28 to 28 training images"),
         ("know", "12 eval images are few."),
+        ("fine", disk_title(report)),
+        ("fine", "Licences: model your own, images your own"),
         ("fine", "The settings fit this machine"),
     ]
     assert report.model.num_parameters == 12 and report.data.num_images == 80
     require(config, home)
+
+
+def test_a_second_check_decodes_no_image_again(make, make_folder, home, monkeypatch):
+    root = make_folder({"cat": 40, "dog": 40})
+    (root / "cat" / "text.jpg").write_bytes(b"text")
+    seen = {}
+    first = check(make(root), home, seen=seen)
+    assert len(seen) == 81
+    monkeypatch.setattr(traits, "opened_image", None)  # calling it would fail
+    assert lines(check(make(root), home, seen=seen))[:-2] == lines(first)[:-2]
+    skipping = check(make(root, data={"on_bad_image": "skip"}), home, seen=seen)
+    assert first.is_blocked and not skipping.is_blocked
 
 
 def test_everything_that_blocks_is_reported_at_once(make_folder, home):
@@ -115,7 +112,7 @@ def test_copies_across_splits_are_to_be_known(make, make_folder, home):
         (root / name / "cat" / "copy.png").write_bytes((root / "train" / "cat" / "0000.png").read_bytes())
     (root / "val" / "cat" / "other.png").write_bytes((root / "test" / "cat" / "0042.png").read_bytes())
     titles = dict((title, level) for level, title in lines(check(make(root), home)))
-    assert titles["2 images stand in more than one split."] == "know"
+    assert titles["3 images of train and eval stand in a later split as well."] == "know"
 
 
 def test_copies_within_one_split_do_no_harm(make, make_folder, home):

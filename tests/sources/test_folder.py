@@ -12,7 +12,7 @@ def counts(root: Path, **options) -> dict[str, dict[str, int]]:
     """Images by class, by split."""
     found: dict[str, dict[str, int]] = {}
     for split, rows in read_folder(root, **options).items():
-        for _, name in rows:
+        for _, name, _ in rows:
             found.setdefault(split, {}).setdefault(name, 0)
             found[split][name] += 1
     return found
@@ -26,12 +26,12 @@ def test_class_folders_are_one_split_named_train(make_folder):
 def test_rows_are_in_the_order_of_class_and_path(make_folder):
     root = make_folder({"b": 2, "a": 1})
     rows = read_folder(root)["train"]
-    assert [(Path(path).relative_to(root).as_posix(), name) for path, name in rows] == [
+    assert [(Path(path).relative_to(root).as_posix(), name) for path, name, _ in rows] == [
         ("a/0002.png", "a"),
         ("b/0000.png", "b"),
         ("b/0001.png", "b"),
     ]
-    assert all(Path(path).is_absolute() for path, _ in rows)
+    assert all(Path(path).is_absolute() for path, _, _ in rows)
 
 
 @pytest.mark.parametrize(

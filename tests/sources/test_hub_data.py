@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from superft_hf.config import DataConfig
-from superft_hf.errors import DataNotFoundError
+from superft_hf.errors import HubUnreachableError
 from superft_hf.sources.hub_data import read_hub
 from tests.conftest import digit_image
 from tests.hub_stand_in import HubStandIn, ask_hub, commit_of
@@ -62,6 +63,40 @@ def ask(endpoint: str, folder: Path, **asked: dict[str, Any]) -> dict[str, Any]:
     return ask_hub(LOAD.replace("ASKED", repr(asked)), endpoint, folder)
 
 
+def write_odd_ones(root: Path) -> None:
+    """Data sets without a label column, of a program, and of several configurations."""
+    loose = root / "datasets" / "acme" / "loose"  # pictures in folders that are no splits, beside a table
+    for number in range(12):
+        target = loose / "train" / ("cat", "dog")[number % 2] / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(encoded(number))
+    lines = [
+        json.dumps({"file_name": f"{('cat', 'dog')[number % 2]}/{number}.png", "width": 0.5})
+        for number in range(12)
+    ]
+    (loose / "train" / "metadata.jsonl").write_text("\n".join(lines))
+
+    script = root / "datasets" / "acme" / "script"
+    script.mkdir()
+    (script / "script.py").write_text("raise SystemExit")
+    converted = script / ".revisions" / "refs%2Fconvert%2Fparquet" / "default" / "train"
+    columns = {"image": rows(20), "label": [0, 1] * 10}
+    made = datasets.Dataset.from_dict(columns, features=datasets.Features({"image": PICTURE, "label": NAMED}))
+    converted.mkdir(parents=True)
+    made.to_parquet(converted / "0000.parquet")
+
+    several = root / "datasets" / "acme" / "several"
+    for name, count in (("one", 20), ("two", 24)):
+        write_split(
+            several / name,
+            "train",
+            {"image": rows(count), "label": [0, 1] * (count // 2)},
+            {"image": PICTURE, "label": NAMED},
+        )
+    configs = [{"config_name": name, "data_files": f"{name}/data/*.parquet"} for name in ("one", "two")]
+    (several / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     """The data sets of the stand-in."""
@@ -75,11 +110,17 @@ def root(tmp_path_factory) -> Path:
     words = root / "datasets" / "acme" / "words"
     columns = {
         "small": rows(20), "large": rows(20, 20), "category": ["dog", "ant"] * 10,
-        "grade": [2, 10] * 9 + [None, 2],
+        "grade": [2, 10] * 9 + [None, 2], "small_id": list(range(20)),
+        "city": ["Bern", "Oslo"] * 9 + [None, "Bern"], "is_old": [True, False] * 10,
+        "score": [1.0, 2.0] * 9 + [None, 1.0], "price": [0.5] * 20, "boxes": [[1, 2]] * 20,
+        "empty": ["x", "y"] * 9 + ["  ", "y"],
     }  # fmt: skip
     features = {
         "small": PICTURE, "large": PICTURE, "category": datasets.Value("string"),
-        "grade": datasets.Value("int64"),
+        "grade": datasets.Value("int64"), "small_id": datasets.Value("int32"),
+        "city": datasets.Value("string"), "is_old": datasets.Value("bool"),
+        "score": datasets.Value("float64"), "price": datasets.Value("float32"),
+        "boxes": datasets.List(datasets.Value("int64")), "empty": datasets.Value("string"),
     }  # fmt: skip
     write_split(words, "train", columns, features)
 
@@ -97,6 +138,18 @@ def root(tmp_path_factory) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(encoded(number))
 
+    grouped = root / "datasets" / "acme" / "grouped"
+    columns = {
+        "image": rows(4), "label": [0, 1, 0, 1], "kind": [0, 1, -1, 0], "number": [7, 8, 9, 7],
+        "city": ["Bern", None, "Oslo", "Bern"],
+    }  # fmt: skip
+    features = {
+        "image": PICTURE, "label": NAMED, "kind": NAMED, "number": datasets.Value("int8"),
+        "city": datasets.Value("string"),
+    }  # fmt: skip
+    write_split(grouped, "train", columns, features)
+
+    write_odd_ones(root)
     gated = root / "datasets" / "acme" / "gated"
     gated.mkdir()
     (gated / ".gated").touch()
@@ -112,11 +165,21 @@ def caches(tmp_path_factory) -> Path:
 def answers(root, caches) -> dict[str, Any]:
     with HubStandIn(root) as hub:
         return ask(
-            hub.url, caches,
+            hub.url, caches, loose={"name_or_path": "acme/loose"},
             named={"name_or_path": "acme/named"},
             words={"name_or_path": "acme/words"},
             columns={"name_or_path": "acme/words", "image_column": "large", "label_column": "grade"},
             no_image_column={"name_or_path": "acme/words", "image_column": "category"},
+            booleans={"name_or_path": "acme/words", "label_column": "is_old"},
+            decimals={"name_or_path": "acme/words", "label_column": "score"},
+            blanks={"name_or_path": "acme/words", "label_column": "empty"},
+            measurements={"name_or_path": "acme/words", "label_column": "price"},
+            boxes={"name_or_path": "acme/words", "label_column": "boxes"},
+            script={"name_or_path": "acme/script"},
+            converted={"name_or_path": "acme/script", "revision": "refs/convert/parquet"},
+            configs={"name_or_path": "acme/several", "config_name": "two"},
+            no_config={"name_or_path": "acme/several"},
+            no_group_column={"name_or_path": "acme/words", "label_column": "grade", "group_column": "site"},
             no_label_column={"name_or_path": "acme/words", "label_column": "colour"},
             plain={"name_or_path": "acme/plain"},
             folders={"name_or_path": "acme/folders"},
@@ -151,9 +214,35 @@ def test_labels_that_are_words_become_classes_in_order(answers):
 
 def test_columns_are_chosen_by_the_settings_and_numbers_keep_their_order(answers):
     found = answers["columns"]
-    assert found["class_names"] == ["2", "10"]
+    assert found["class_names"] == ["2", "10"] and found["num_unlabelled"] == 1
     assert sum(sum(by_class.values()) for by_class in found["counts"].values()) == 19
     assert bytes.fromhex(found["first"]) in {encoded(number) for number in range(20, 40)}
+
+
+@pytest.mark.parametrize(
+    ("key", "class_names", "unlabelled"),
+    [
+        ("booleans", ["False", "True"], 0),
+        ("decimals", ["1", "2"], 1),  # whole numbers with a gap are often kept as decimals
+        ("blanks", ["x", "y"], 1),
+        ("loose", ["cat", "dog"], 0),  # no label column: the folders
+        ("converted", ["cat", "dog"], 0),
+    ],
+)
+def test_labels_of_every_kind(answers, key, class_names, unlabelled):
+    found = answers[key]
+    assert (found["class_names"], found["num_unlabelled"]) == (class_names, unlabelled)
+
+
+def test_columns_that_groups_may_come_from_are_named(answers):
+    assert answers["words"]["columns"] == ["grade", "small_id", "city", "empty"]
+    assert answers["named"]["columns"] == []
+
+
+def test_a_configuration_is_chosen_by_its_name(answers):
+    assert sum(sum(one.values()) for one in answers["configs"]["counts"].values()) == 24
+    assert "'one', 'two'" in answers["no_config"]["message"]
+    assert answers["no_config"]["hint"] == "Set data.config_name to one of them."
 
 
 @pytest.mark.parametrize(
@@ -163,7 +252,11 @@ def test_columns_are_chosen_by_the_settings_and_numbers_keep_their_order(answers
         ("no_label_column", "has no column 'colour'."),
         ("plain", "has no image column among text, label."),
         ("gated", "acme/gated"),
-        ("missing", "The data set acme/missing is neither a local folder or .zip nor to be had from the Hub"),
+        ("missing", "There is no data set acme/missing on the Hub."),
+        ("script", "The data set acme/script is a program, script.py, which is not run."),
+        ("measurements", "The column price of the data set acme/words holds measurements such as 0.5"),
+        ("boxes", "The column boxes of the data set acme/words holds no class a row (list)."),
+        ("no_group_column", "has no column 'site' to group by; it has category, small_id, city, empty."),
         ("no_configuration", "acme/named cannot be loaded"),
         ("no_revision", "acme/named"),
     ],
@@ -186,6 +279,9 @@ def test_an_unreachable_hub_uses_what_was_loaded_before_or_says_so_at_once(answe
         named={"name_or_path": "acme/named"},
         pinned={"name_or_path": "acme/named", "revision": commit},
         folders={"name_or_path": "acme/folders"},
+        configs={"name_or_path": "acme/several", "config_name": "two"},
+        other_config={"name_or_path": "acme/several", "config_name": "one"},
+        no_config={"name_or_path": "acme/several"},
         unknown={"name_or_path": "acme/unknown"},
         other={"name_or_path": "acme/named", "revision": "v1"},
         other_commit={"name_or_path": "acme/named", "revision": "0" * 40},
@@ -196,17 +292,22 @@ def test_an_unreachable_hub_uses_what_was_loaded_before_or_says_so_at_once(answe
             and offline[key]["first"] == answers[key]["first"]
         )
     assert offline["pinned"]["counts"] == answers["named"]["counts"]
-    for key, name in (("unknown", "acme/unknown"), ("other", "acme/named"), ("other_commit", "acme/named")):
+    assert offline["configs"]["counts"] == answers["configs"]["counts"]
+    for key, name in (
+        ("other_config", "acme/several"), ("no_config", "acme/several"), ("unknown", "acme/unknown"),
+        ("other", "acme/named"), ("other_commit", "acme/named"),
+    ):  # fmt: skip
         assert offline[key]["message"] == (
             f"The data set {name} is neither a local folder or .zip nor in the cache of this machine, "
             "and the Hub cannot be reached."
         )
+        assert offline[key]["kind"] == "HubUnreachableError"
     assert offline["unknown"]["seconds"] < 4
     assert "Retrying" not in offline["stderr"]
 
 
 def test_offline_by_choice_is_told_as_such():
-    with pytest.raises(DataNotFoundError, match="and HF_HUB_OFFLINE is set"):
+    with pytest.raises(HubUnreachableError, match="and HF_HUB_OFFLINE is set"):
         read_hub(DataConfig(name_or_path="acme/unknown"))
 
 
@@ -219,3 +320,70 @@ def test_a_row_without_an_image_is_an_empty_file():
     assert len(images) == 2
     assert images.encoded(np.int64(0)) == encoded(0) and images.encoded(1) == b""
     assert images.reference(1) == "hub:train:1"
+
+
+GROUPS = """
+import json
+from superft_hf.config import DataConfig
+from superft_hf.sources.hub_data import read_hub
+found = {}
+for column in ("kind", "city", "number"):
+    data = DataConfig(name_or_path="acme/grouped", label_column="label", group_column=column)
+    split = read_hub(data)["train"]
+    found[column] = split.groups.tolist()
+print(json.dumps(found))
+"""
+
+
+def test_groups_are_texts_and_a_row_without_one_has_an_empty_text(answers, caches, root):
+    with HubStandIn(root) as hub:
+        found = ask_hub(GROUPS, hub.url, caches)
+
+    assert found["kind"] == ["cat", "dog", "", "cat"]
+    assert found["city"] == ["Bern", "", "Oslo", "Bern"]
+    assert found["number"] == ["7", "8", "9", "7"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
+def test_a_hub_that_refuses_leaves_what_is_in_the_cache(answers, caches, root, status):
+    with HubStandIn(root) as hub:
+        hub.fail("/", status, times=None)
+        found = ask(
+            hub.url, caches, named={"name_or_path": "acme/named"}, unknown={"name_or_path": "acme/plain2"}
+        )
+
+    assert found["named"]["counts"] == answers["named"]["counts"]
+    assert found["unknown"]["kind"] in (
+        "TokenRefusedError",
+        "GatedError",
+        "RateLimitedError",
+        "HubUnreachableError",
+    )
+
+
+def test_a_newer_version_is_not_replaced_by_the_cached_one(tmp_path):
+    named = tmp_path / "hub" / "datasets" / "acme" / "named"
+    features = {"image": PICTURE, "label": NAMED}
+    caches = tmp_path / "caches"
+    caches.mkdir()
+    write_split(named, "train", {"image": rows(20), "label": [0, 1] * 10}, features)
+    with HubStandIn(tmp_path / "hub") as hub:
+        old = ask(hub.url, caches, found={"name_or_path": "acme/named"})["found"]
+        write_split(named, "train", {"image": rows(30), "label": [0, 1] * 15}, features)
+        hub.fail("/datasets/acme/named/resolve", 503, times=None)
+        refused = ask(hub.url, caches, found={"name_or_path": "acme/named"})["found"]
+        hub.mend()
+        new = ask(hub.url, caches, found={"name_or_path": "acme/named"})["found"]
+
+    assert sum(sum(one.values()) for one in old["counts"].values()) == 20
+    assert refused["kind"] == "HubUnreachableError"
+    assert sum(sum(one.values()) for one in new["counts"].values()) == 30
+
+
+def test_a_second_look_at_a_pinned_data_set_asks_nobody(answers, caches, root):
+    commit = commit_of(root / "datasets" / "acme" / "named")
+    with HubStandIn(root) as hub:
+        found = ask(hub.url, caches, named={"name_or_path": "acme/named", "revision": commit})
+        asked = [one for one in hub.requests if "agent-harnesses" not in one]
+
+    assert found["named"]["counts"] == answers["named"]["counts"] and asked == []

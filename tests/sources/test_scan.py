@@ -123,3 +123,57 @@ def test_progress_ends_with_all(make_folder, home):
     heard: list[tuple[int, int]] = []
     scan_images(load_images(data, home), data, lambda done, total: heard.append((done, total)))
     assert heard == [(50, 120), (100, 120), (120, 120)]
+
+
+# Left out by id
+
+
+def id_of(path: Path) -> str:
+    return ids_of(path.read_bytes())
+
+
+def test_images_are_left_out_by_id_and_the_others_stay_where_they_are(make_folder, home):
+    root = make_folder({"cat": 20, "dog": 20})
+    before = scan(root, home)
+    first = before.example_ids["train"][0]
+    after = scan(root, home, exclude=[first])
+    assert after.example_ids["train"] == before.example_ids["train"][1:]
+    assert after.example_ids["eval"] == before.example_ids["eval"]
+    assert after.num_left_out == 1 and after.unused_exclusions == ()
+    assert after.fingerprint != before.fingerprint
+
+
+def test_an_id_may_be_left_out_of_one_split_only(make_folder, home):
+    root = make_folder({"train/cat": 9, "train/dog": 9, "val/cat": 3, "val/dog": 3})
+    (root / "val" / "cat" / "copy.png").write_bytes((root / "train" / "cat" / "0000.png").read_bytes())
+    one = id_of(root / "val" / "cat" / "copy.png")
+    found = scan(root, home, exclude=[f"train:{one}"])
+    assert one not in found.example_ids["train"] and one in found.example_ids["eval"]
+    both = scan(root, home, exclude=[one])
+    assert one not in both.example_ids["train"] and one not in both.example_ids["eval"]
+    assert both.num_left_out == 2
+
+
+def test_all_copies_of_an_image_are_left_out(make_folder, home):
+    root = make_folder({"train/cat": 9, "train/dog": 9})
+    for number in range(3):
+        (root / "train" / "cat" / f"copy{number}.png").write_bytes((root / "train/cat/0000.png").read_bytes())
+    assert scan(root, home, exclude=[id_of(root / "train/cat/0000.png")]).num_left_out == 4
+
+
+def test_a_bad_file_may_be_left_out_as_well(make_folder, home):
+    root = make_folder({"cat": 9, "dog": 9})
+    (root / "cat" / "text.jpg").write_bytes(b"text")
+    found = scan(root, home, exclude=[id_of(root / "cat" / "text.jpg")])
+    assert found.bad == () and found.num_left_out == 1
+
+
+def test_ids_of_no_image_are_told(make_folder, home):
+    found = scan(make_folder({"cat": 9, "dog": 9}), home, exclude=["0" * 16, "train:" + "1" * 16])
+    assert found.unused_exclusions == ("0" * 16, "train:" + "1" * 16) and found.num_left_out == 0
+
+
+def test_a_class_left_out_image_by_image_is_missed(make_folder, home):
+    root = make_folder({"train/cat": 9, "train/dog": 1, "val/cat": 3, "val/dog": 3})
+    with pytest.raises(DataError, match="absent from the train split: dog"):
+        scan(root, home, exclude=[id_of(root / "train/dog/0009.png")])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from superft_hf.sources.splits import cut_splits, stratified_part
+from superft_hf.sources.splits import cut_groups, cut_splits, stratified_part
 
 
 def per_class(labels: np.ndarray, parts: dict[str, np.ndarray]) -> dict[str, list[int]]:
@@ -66,3 +66,84 @@ def test_a_part_larger_than_the_whole_is_the_whole():
     labels = np.array([0, 1, 0])
     assert stratified_part(labels, 3, seed=1).tolist() == [0, 1, 2]
     assert stratified_part(labels, 99, seed=1).tolist() == [0, 1, 2]
+
+
+# Groups
+
+
+def grouped(num_groups: int, num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and groups of uneven sizes; a group holds one to three classes."""
+    random = np.random.default_rng(seed)
+    labels, groups = [], []
+    for group in range(num_groups):
+        classes = random.choice(num_classes, random.integers(1, 4), replace=False)
+        size = int(random.integers(1, 20))
+        labels += random.choice(classes, size).tolist()
+        groups += [f"g{group}"] * size
+    return np.array(labels), np.array(groups, dtype=object)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_group_stands_on_two_sides_and_every_image_on_one(seed):
+    labels, groups = grouped(40, 5, seed)
+    parts = cut_groups(labels, groups, {"eval": 0.15, "test": 0.15}, seed)
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(labels)))
+    sides = [set(groups[indices]) for indices in parts.values()]
+    assert sum(len(side) for side in sides) == 40
+    assert set(labels[parts["train"]]) == set(labels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_are_cut_as_evenly_as_the_classes_allow(seed):
+    labels, groups = grouped(200, 5, seed)
+    parts = cut_groups(labels, groups, {"eval": 0.2}, seed)
+    shares = np.bincount(labels[parts["eval"]], minlength=5) / np.bincount(labels)
+    assert np.abs(shares - 0.2).max() < 0.02
+    assert abs(len(parts["eval"]) / len(labels) - 0.2) < 0.01
+
+
+def test_groups_are_cut_no_worse_than_by_scikit_learn():
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    def unevenness(part: np.ndarray, labels: np.ndarray) -> float:
+        return float(np.abs(np.bincount(labels[part], minlength=5) / np.bincount(labels) - 0.2).mean())
+
+    ours, theirs = [], []
+    for seed in range(10):
+        labels, groups = grouped(60, 5, seed)
+        ours.append(unevenness(cut_groups(labels, groups, {"eval": 0.2}, seed)["eval"], labels))
+        fold = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(labels, labels, groups)
+        theirs.append(unevenness(next(fold)[1], labels))
+    assert np.mean(ours) <= np.mean(theirs)
+
+
+def test_the_seed_decides_a_cut_by_group():
+    labels, groups = np.repeat([0, 1], 40), np.repeat([f"g{n}" for n in range(20)], 4).astype(object)
+    first, again, other = (
+        cut_groups(labels, groups, {"eval": 0.2}, seed)["eval"].tolist() for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_a_class_of_one_group_stays_in_train():
+    labels = np.array([0] * 20 + [1] * 20 + [2] * 5)
+    groups = np.array([f"a{n // 2}" for n in range(40)] + ["only"] * 5, dtype=object)
+    parts = cut_groups(labels, groups, {"eval": 0.4, "test": 0.4}, seed=1)
+    assert set(range(40, 45)) <= set(parts["train"].tolist())
+
+
+def test_three_groups_fill_three_parts():
+    parts = cut_groups(
+        np.array([0, 1] * 15), np.repeat(["a", "b", "c"], 10).astype(object), {"eval": 0.15, "test": 0.15}, 1
+    )
+    assert {name: len(part) for name, part in parts.items()} == {"eval": 10, "test": 10, "train": 10}
+
+
+def test_one_group_leaves_the_other_parts_empty():
+    parts = cut_groups(np.array([0, 1] * 5), np.repeat(["a"], 10).astype(object), {"eval": 0.3}, 1)
+    assert {name: len(part) for name, part in parts.items()} == {"eval": 0, "train": 10}
+
+
+def test_images_without_a_group_are_cut_one_by_one():
+    parts = cut_groups(np.repeat([0, 1], 50), np.full(100, "", dtype=object), {"eval": 0.2}, 1)
+    assert per_class(np.repeat([0, 1], 50), parts)["eval"] == [10, 10]

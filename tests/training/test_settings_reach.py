@@ -3,6 +3,7 @@ splits or the launch of a run. A setting without a line here fails `test_every_s
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from superft_hf.training.image_classification.pixels import (
 )
 from superft_hf.training.image_classification.task import ImageClassification
 from superft_hf.training.resolve import decide_devices
-from superft_hf.training.run import RunContext, _make_trainer
+from superft_hf.training.run import make_trainer
 from superft_hf.training.sampling import EpochSampler, seeded
 from superft_hf.training.strategy import Strategy
 
@@ -48,6 +49,16 @@ def splits(config: RunConfig, home: Path) -> Any:
     return {
         name: [split.reference(index) for index in range(len(split))] for name, split in images.splits.items()
     }
+
+
+def class_counts(config: RunConfig, home: Path) -> Any:
+    """Images by class, by split."""
+    return load_images(config.data, home).counts()
+
+
+def opened(config: RunConfig, home: Path) -> Any:
+    """Which images are left once all are opened."""
+    return scan_images(load_images(config.data, home), config.data).example_ids
 
 
 def augmented(config: RunConfig, home: Path) -> Any:
@@ -66,15 +77,14 @@ def augmented(config: RunConfig, home: Path) -> Any:
 
 def loss(config: RunConfig, home: Path) -> float:
     """The training loss of one batch."""
-    trainer = make_trainer(config, home)
+    trainer = trainer_of(config, home)
     batch = trainer.data_collator([trainer.train_dataset[(index, 0)] for index in range(8)])
     trainer.model.train()
     torch.manual_seed(0)
     return trainer.compute_loss(trainer.model, batch).item()
 
 
-def make_trainer(config: RunConfig, home: Path) -> Any:
-    from superft_hf.store import RunStore
+def trainer_of(config: RunConfig, home: Path) -> Any:
 
     config = decide_devices(config)
     scan = scan_images(load_images(config.data, home), config.data)
@@ -82,7 +92,7 @@ def make_trainer(config: RunConfig, home: Path) -> Any:
     task = ImageClassification(config, scan)
     args = training_arguments(config, home / "out")
     strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
-    return _make_trainer(RunContext(RunStore(home), "20260101-0000-abcd"), config, task, args, strategy)
+    return make_trainer(config, task, args, strategy, RunPaths(home).prediction_file, [])
 
 
 def trainable(config: RunConfig, home: Path) -> list[int]:
@@ -126,13 +136,13 @@ def order(config: RunConfig, home: Path) -> list[int]:
 
 
 def batch_format(config: RunConfig, home: Path) -> bool:
-    trainer = make_trainer(config, home)
+    trainer = trainer_of(config, home)
     batch = trainer.data_collator([trainer.train_dataset[(index, 0)] for index in range(4)])
     return batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
 
 
 def stopping(config: RunConfig, home: Path) -> Any:
-    handlers = make_trainer(config, home).callback_handler.callbacks
+    handlers = trainer_of(config, home).callback_handler.callbacks
     return [one.early_stopping_patience for one in handlers if type(one).__name__ == "EarlyStoppingCallback"]
 
 
@@ -149,25 +159,30 @@ def launch(config: RunConfig, home: Path) -> Any:
 
 
 def hub_load_arguments(config: RunConfig, home: Path) -> Any:
-    """What the datasets library is asked for."""
+    """What the datasets library is asked for; the stand-in Hub of the tests serves it in test_hub_data."""
     import datasets
 
+    columns = {
+        "image": [None] * 8, "picture": [None] * 8, "label": [0, 1] * 4, "kind": [1, 0] * 4,
+    }  # fmt: skip
+    kind = datasets.ClassLabel(names=["a", "b"])
+    features = {"image": datasets.Image(), "picture": datasets.Image(), "label": kind, "kind": kind}
+    rows = datasets.DatasetDict(train=datasets.Dataset.from_dict(columns, datasets.Features(features)))
     asked = []
 
-    def load_dataset(*args: Any, **options: Any) -> Any:
-        asked.append((args, options.get("revision")))
-        columns = {
-            "image": [None] * 8, "picture": [None] * 8, "label": [0, 1] * 4, "kind": [1, 0] * 4,
-        }  # fmt: skip
-        kind = datasets.ClassLabel(names=["a", "b"])
-        features = {"image": datasets.Image(), "picture": datasets.Image(), "label": kind, "kind": kind}
-        return datasets.DatasetDict(train=datasets.Dataset.from_dict(columns, datasets.Features(features)))
+    def load_dataset_builder(*args: Any, **options: Any) -> Any:
+        asked.append((args, options["revision"]))
+        return SimpleNamespace(
+            hash=options["revision"], download_and_prepare=lambda: None, as_dataset=lambda: rows
+        )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "load_dataset", load_dataset)
-        patch.setattr(hub_data, "is_hub_reachable", lambda: True, raising=False)
-        images, labels, _ = hub_data.read_hub(config.data)["train"]
-    return asked, images._column, labels.tolist()
+        patch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
+        info = SimpleNamespace(sha=f"commit of {config.data.revision}", siblings=[], card_data=None)
+        patch.setattr(hub_data, "hub_info", lambda data, *args, **options: info)
+        patch.setattr(hub_data, "note_revision", lambda data: None)
+        train = hub_data.read_hub(config.data)["train"]
+    return asked, train.images._column, train.labels.tolist()
 
 
 CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
@@ -188,6 +203,12 @@ CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "data.eval_fraction": (splits, 0.3),
     "data.test_fraction": (splits, 0.3),
     "data.split_seed": (splits, 7),
+    "data.split_by": (splits, "cut"),
+    "data.split_column": (splits, "fold"),
+    "data.group_column": (splits, "site"),
+    "data.exclude": (opened, "one of them"),
+    "data.merge_classes": (class_counts, {"c": "b"}),
+    "data.exclude_classes": (class_counts, ["c"]),
     "data.max_train_samples": (splits, 12),
     "data.on_bad_image": (outcome, "skip"),
     "augmentation.preset": (augmented, "strong"),
@@ -238,6 +259,7 @@ NEEDS = {  # settings that show only beside another
     "hardware.memory_format": {"hardware": {"memory_format": "contiguous"}},
 }
 WITH_BROKEN_IMAGE = {"data.on_bad_image"}
+FROM_TABLE = {"data.split_column", "data.group_column"}
 ONE_VALUE_SO_FAR = {"task"}
 """The task is chosen in `superft_hf.training.tasks`; there is one so far."""
 PASSED_TO_LOADER = {"model.revision"}
@@ -254,7 +276,18 @@ def device_outcome(config: RunConfig) -> str:
 @pytest.fixture
 def split_images(make_folder):
     """A folder with train and test folders, so that both kinds of split setting show."""
-    return make_folder({"train/a": 20, "train/b": 30, "test/a": 5, "test/b": 5}, name="split-images")
+    layout = {"train/a": 20, "train/b": 30, "train/c": 10, "test/a": 5, "test/b": 5, "test/c": 5}
+    return make_folder(layout, name="split-images")
+
+
+def write_table(root: Path) -> Path:
+    """The same images as rows of a CSV."""
+    lines = ["path,label,fold,site"]
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        split, label = path.relative_to(root).parts[:2]
+        lines.append(f"{path.relative_to(root)},{label},{split},site {number % 7}")
+    (root / "table.csv").write_text("\n".join(lines))
+    return root / "table.csv"
 
 
 @pytest.mark.parametrize("key", CASES)
@@ -262,14 +295,18 @@ def test_a_change_of_this_setting_is_seen(key, tiny_config, split_images, models
     read, value = CASES[key]
     values = {"other model": None, "other images": str(make_folder({"x": 9, "y": 9}, name="other"))}
     group, _, name = key.rpartition(".")
-    base = {"data": {"name_or_path": str(split_images)}}
+    base = {"data": {"name_or_path": "acme/cells" if read is hub_load_arguments else str(split_images)}}
     if key in ("data.test_fraction",):
         base["data"] |= {"test_split": None}
     for needed, settings in NEEDS.get(key, {}).items():
         base[needed] = {**base.get(needed, {}), **settings}
     if key in WITH_BROKEN_IMAGE:
         (split_images / "train" / "a" / "broken.png").write_bytes(b"no image")
+    if key in FROM_TABLE:
+        base["data"]["name_or_path"] = str(write_table(split_images))
     before = tiny_config("resnet", **base)
+    if key == "data.exclude":
+        value = opened(before, home)["train"][:1]
     if key == "model.name_or_path":
         value = larger_model(models["vit"], home)
     text = parse_config(dump_config(before)).model_dump(mode="json")

@@ -31,8 +31,14 @@ class _Memory(Generic[T]):
     """Keeps results until their size reaches a limit."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._left = min(limit_bytes, int(FREE_SHARE * psutil.virtual_memory().available))
+        self._limit = min(limit_bytes, int(FREE_SHARE * psutil.virtual_memory().available))
+        self._left = self._limit
         self._kept: dict[int, T] = {}
+
+    def size_for(self, count: int) -> int:
+        """Bytes that so many results will take, judged by those that are kept now."""
+        mean = (self._limit - self._left) / max(1, len(self._kept))
+        return int(min(count * mean, self._limit))
 
     def get(self, index: int, make: Callable[[], T], size: Callable[[T], int]) -> T:
         found = self._kept.get(index)
@@ -51,6 +57,10 @@ class EvalImages(Dataset):
         self.split = split
         self._processor = processor
         self._memory: _Memory[torch.Tensor] = _Memory(PREPARED_BYTES)
+
+    def kept_bytes(self, num_images: int) -> int:
+        """Memory that so many images will take here, judged by those seen so far."""
+        return self._memory.size_for(num_images)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -78,6 +88,10 @@ class TrainImages(Dataset):
         self._augment = augment
         self._seed = seed
         self._memory: _Memory[Image.Image] = _Memory(DECODED_BYTES)
+
+    def kept_bytes(self, num_images: int) -> int:
+        """Memory that so many images will take here, judged by those seen so far."""
+        return self._memory.size_for(num_images)
 
     def __len__(self) -> int:
         """Number of images."""

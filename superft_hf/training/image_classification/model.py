@@ -1,5 +1,6 @@
 """Loading any image classifier with a new head, and finding which part of it is the head."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,10 @@ from transformers import (
 
 from superft_hf.config import ModelConfig
 from superft_hf.errors import ModelError
+from superft_hf.hub.local_copies import is_model_here
 from superft_hf.hub.models import model_folder
 from superft_hf.hub_reach import is_hub_reachable
+from superft_hf.sources.hub_cache import is_commit
 from superft_hf.training.image_classification.image_size import resize_model, resize_processor
 
 CONVOLUTIONAL_SHARE = 0.5
@@ -35,24 +38,8 @@ def load_model(config: ModelConfig, class_names: Sequence[str]) -> tuple[PreTrai
         ModelNotFoundError: If the model cannot be found.
         ModelError: If it cannot be loaded, or cannot take `model.image_size`.
     """
-    folder = model_folder(config.name_or_path)
-    id2label = dict(enumerate(class_names))
-    source: dict[str, Any] = {
-        "revision": config.revision,
-        "local_files_only": not is_hub_reachable(),  # else each file is asked for again and again
-        "trust_remote_code": False,
-    }
-    labels = {"id2label": id2label, "label2id": {name: index for index, name in id2label.items()}}
     try:
-        model = AutoModelForImageClassification.from_pretrained(
-            folder,
-            num_labels=len(class_names),
-            ignore_mismatched_sizes=True,
-            use_safetensors=True,
-            **labels,
-            **source,
-        )
-        processor = AutoImageProcessor.from_pretrained(folder, **source)
+        model, processor = _load(config, class_names)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise ModelError(
             f"The model {config.name_or_path} cannot be loaded: {str(error).strip().splitlines()[0][:300]}",
@@ -132,6 +119,29 @@ def choose_memory_format(model: nn.Module) -> str:
         parameter.numel() for module in convolutions for parameter in module.parameters(recurse=False)
     )
     return "channels_last" if inside >= CONVOLUTIONAL_SHARE * total else "contiguous"
+
+
+def _load(config: ModelConfig, class_names: Sequence[str]) -> tuple[PreTrainedModel, BaseImageProcessor]:
+    """Loads what is on this machine; only what is missing is asked for, since a worker has no token."""
+    folder, id2label = model_folder(config.name_or_path), dict(enumerate(class_names))
+    new_head: dict[str, Any] = {
+        "id2label": id2label, "label2id": {name: index for index, name in id2label.items()},
+        "num_labels": len(class_names), "ignore_mismatched_sizes": True,
+    }  # fmt: skip
+
+    def load(*, is_local: bool) -> tuple[PreTrainedModel, BaseImageProcessor]:
+        source: dict[str, Any] = {
+            "revision": config.revision, "local_files_only": is_local, "trust_remote_code": False,
+        }  # fmt: skip
+        model = AutoModelForImageClassification.from_pretrained(
+            folder, use_safetensors=True, **new_head, **source
+        )
+        return model, AutoImageProcessor.from_pretrained(folder, **source)
+
+    if is_commit(config.revision) and is_model_here(config):
+        with contextlib.suppress(OSError):  # such as a processor that was never fetched
+            return load(is_local=True)
+    return load(is_local=not is_hub_reachable())
 
 
 def _renew_head(model: PreTrainedModel) -> None:

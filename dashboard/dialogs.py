@@ -1,0 +1,94 @@
+"""Which dialog of the Start page is open: state of the tab, so that a rerun of the page closes none."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from dashboard import formats, forms, state
+from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES, is_fetched
+
+MAX_RECENT = 4
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One line of a dialog."""
+
+    name_or_path: str
+    title: str
+    note: str
+
+
+def open_dialog(name: str) -> None:
+    """Callback of a button: opens a dialog by its name, see `choosers.draw_dialog`."""
+    state.put_value(state.START_DIALOG, name)
+
+
+def close_dialog() -> None:
+    """Notes that no dialog is open; also the callback of a dismissal."""
+    state.drop_value(state.START_DIALOG)
+
+
+def is_dialog_open() -> bool:
+    """Whether a dialog of the Start page is open."""
+    return bool(state.get_value(state.START_DIALOG))
+
+
+def done() -> None:
+    """Ends a dialog that has filled the form."""
+    close_dialog()
+    st.rerun()
+
+
+def redraw() -> None:
+    """Draws the open dialog again; alone, unless the whole page was run, which has to be run again then."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:
+        st.rerun()
+
+
+def choice_list(title: str, choices: Sequence[Choice], use: Callable[[str], None], verb: str = "Use") -> None:
+    """Lines with a button each, named by `verb`; `use` is called with what was chosen."""
+    if not choices:
+        return
+    st.markdown(f":small[:gray[{title}]]")
+    for one in choices:
+        with (
+            st.container(border=True),
+            st.container(horizontal=True, vertical_alignment="center", wrap=False),
+        ):
+            note = f"  \n:small[:gray[{one.note}]]" if one.note else ""
+            st.markdown(f"**{formats.plain(one.title)}**{note}", width="stretch")
+            is_pressed = st.button(verb, key=f"{forms.PAGE}_use_{one.name_or_path}")
+        if is_pressed:
+            use(one.name_or_path)
+
+
+def by_hand(key: str, label: str, placeholder: str, use: Callable[[str], None]) -> None:
+    """A field for what no list has; `use` is called with what was typed."""
+    with (
+        st.form(f"{forms.PAGE}_by_hand_{key}", border=False),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        name = st.text_input(label, placeholder=placeholder, key=f"{forms.PAGE}_typed_{key}")
+        is_sent = st.form_submit_button("Use", key=f"{forms.PAGE}_use_typed_{key}")
+    if is_sent and name.strip():
+        use(name.strip())
+
+
+def recent(names: Sequence[str]) -> list[Choice]:
+    """The newest names that earlier runs used, samples left out."""
+    samples = {*IMAGE_SAMPLES, *MODEL_SAMPLES}
+    own = [name for name in dict.fromkeys(names) if name not in samples]
+    return [Choice(name, formats.source_title(name), formats.plain(name)) for name in own[:MAX_RECENT]]
+
+
+def sample_note(name: str, description: str, licence: str, download_bytes: int) -> str:
+    """The quiet line below the title of a sample."""
+    parts = [description, licence]
+    if download_bytes:
+        parts.append("here already" if is_fetched(name) else f"{formats.size(download_bytes)} to fetch")
+    return " · ".join(formats.plain(part) for part in parts)

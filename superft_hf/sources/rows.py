@@ -1,0 +1,36 @@
+"""What every source of images gives: rows of encoded images with labels, split by split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class Images(Protocol):
+    """Rows of encoded images."""
+
+    def encoded(self, row: int) -> bytes:
+        """The bytes of the image file."""
+
+    def reference(self, row: int) -> str:
+        """A text that finds the image again, see `superft_hf.sources.load.open_reference`."""
+
+
+@dataclass(frozen=True)
+class SourceSplit:
+    """One split as its source has it; N is the number of its rows.
+
+    Attributes:
+        images: The encoded images.
+        labels: Class ids of shape (N,), dtype int64; -1 where a row has no label.
+        class_names: C names by class id, equal for all splits of a source.
+        groups: Values of `data.group_column` as texts, shape (N,), dtype object; None when it is not set.
+        columns: Names that `data.group_column` may take.
+    """
+
+    images: Images
+    labels: np.ndarray
+    class_names: Sequence[str]
+    groups: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
