@@ -11,9 +11,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import computing, readers
+from dashboard import computing, hub_access, readers
 from superft_hf.config import RunConfig
 from superft_hf.errors import SuperFTError
+from superft_hf.hub.fetch import fetch, is_here
 from superft_hf.preflight.smoke import SmokeResult, measure
 
 MAX_KEPT = 16
@@ -57,7 +58,7 @@ def start(config: RunConfig) -> None:
         other.stop.set()
     stop = threading.Event()
     pool = ThreadPoolExecutor(1, thread_name_prefix="smoke")
-    future = pool.submit(measure, config, Path(readers.store().home), stop)
+    future = pool.submit(_measure, config, Path(readers.store().home), stop, hub_access.session_token())
     pool.shutdown(wait=False)
     kept[_key(config)] = Measurement(future, stop)
     while len(kept) > MAX_KEPT:
@@ -73,7 +74,16 @@ def stop(config: RunConfig) -> None:
 
 def first_batch(config: RunConfig) -> list[tuple[bytes, str]]:
     """The first training batch as the network will see it: PNGs with class names. Raises SuperFTError."""
-    return _first_batch(_key(config), str(readers.store().home))
+    return _first_batch(_key(config), str(readers.store().home), hub_access.session_token())
+
+
+def _measure(config: RunConfig, home: Path, stop: threading.Event, token: str | None) -> SmokeResult:
+    return measure(_fetched(config, token), home, stop)
+
+
+def _fetched(config: RunConfig, token: str | None) -> RunConfig:
+    """Brings here what is not here yet: the processes that compute never see a token."""
+    return config if is_here(config) else fetch(config, token)
 
 
 def _key(config: RunConfig) -> str:
@@ -86,5 +96,6 @@ def _kept() -> dict[str, Measurement]:
 
 
 @st.cache_resource(max_entries=8, ttl="1h", show_spinner=False)
-def _first_batch(config_json: str, home: str) -> list[tuple[bytes, str]]:
-    return computing.child().call(FIRST_BATCH, config_json, home, BATCH_LIMIT)
+def _first_batch(config_json: str, home: str, _token: str | None) -> list[tuple[bytes, str]]:
+    config = _fetched(RunConfig.model_validate_json(config_json), _token)
+    return computing.child().call(FIRST_BATCH, config.model_dump_json(), home, BATCH_LIMIT)
