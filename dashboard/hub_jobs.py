@@ -69,14 +69,14 @@ def look(data: DataConfig) -> Look:
         SuperFTError: Why nothing can be said of it.
     """
     sign, begin = st.empty(), time.monotonic()
-    while True:
-        found = peek(data, WAIT_S)
-        if found is not None:
-            sign.empty()
-            return found
-        waited = time.monotonic() - begin
-        about = f" · {waited:.0f} s" if waited >= 3 else ""
-        sign.caption(f":material/progress_activity: {LOOKING}{about}")
+    try:
+        while (found := peek(data, WAIT_S)) is None:
+            waited = time.monotonic() - begin
+            about = f" · {waited:.0f} s" if waited >= 3 else ""
+            sign.caption(f":material/progress_activity: {LOOKING}{about}")
+        return found
+    finally:  # an error too ends the waiting
+        sign.empty()
 
 
 def peek(data: DataConfig, patience_s: float) -> Look | None:

@@ -323,4 +323,5 @@ print(json.dumps(answer))
     )
 
     assert "takes no more requests" in found["words"] and "41 s" in found["words"] and found["again"]
+    assert "Looking at its files" not in found["words"], "the waiting is over"
     assert found["title"].startswith(("Ready to start", "Checking before"))
