@@ -7,6 +7,7 @@ import numpy as np
 from superft_hf.errors import BadImageError
 from superft_hf.preflight.subject import MAX_IMAGES, Subject
 from superft_hf.records import Finding, ImageRef, Remedy
+from superft_hf.sources.images import WIDE_MODES
 from superft_hf.sources.places import shown_reference
 from superft_hf.words import counted
 
@@ -21,7 +22,6 @@ MAX_SHIFT = 1.75
 MIN_SPREAD = 0.25
 """Standard deviation after normalisation; ImageNet's own is about 1."""
 
-_WIDE = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _SIZE_STEP = 32
 
 
@@ -157,7 +157,7 @@ def _modes(subject: Subject) -> Iterator[Finding]:
     kinds = (
         ("transparency", subject.trait("has_alpha"), "transparency", "It is dropped; hidden colours appear."),
         ("cmyk-images", modes == "CMYK", "inks for print (CMYK)", "Colours shift: no profile is applied."),
-        ("wide-range", np.isin(modes, _WIDE), "more than 8 bits", "They are scaled to 8 bits for training."),
+        ("wide-range", np.isin(modes, WIDE_MODES), "more than 8 bits", "They are scaled to 8 bits to train."),
     )  # fmt: skip
     for code, mask, what, then in kinds:
         found = np.flatnonzero(mask)

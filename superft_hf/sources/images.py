@@ -15,7 +15,9 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-_WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+"""Pillow's modes with more than 8 bits a channel; they are scaled."""
+
 _UNSAFE_FORMATS = {"EPS", "PDF", "WMF"}  # Pillow hands them to another program, or cannot decode them
 # What Pillow's decoders were seen to raise, or may raise, on damaged bytes.
 _DECODER_ERRORS = (
@@ -70,7 +72,7 @@ def opened_image(encoded: bytes) -> Iterator[Image.Image]:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode as RGB; more than 8 bits are scaled."""
-    if image.mode not in _WIDE_MODES:
+    if image.mode not in WIDE_MODES:
         return image.convert("RGB")
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     top = values.max(initial=0.0)
