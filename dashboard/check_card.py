@@ -29,7 +29,7 @@ def draw(config: RunConfig) -> Report | None:
     report = found.report()
     if report is None:
         look.card_head("Checked before the start", "at work")
-        _checking(found)
+        dialogs.poll(_checking, "0.5s", found)
     else:
         look.card_head("Checked before the start", _about_findings(report))
         _draw_report(report, config)
@@ -83,7 +83,6 @@ def _about_findings(report: Report) -> str:
     return ", ".join([formats.counted(len(levels), "check"), *notable])
 
 
-@st.fragment(run_every="0.5s")
 def _checking(found: inspection.Check) -> None:
     is_done = found.report() is not None
     # A rerun of the page takes the cursor out of an open dialog; closing the dialog redraws the page anyway.
@@ -133,7 +132,7 @@ def _draw_measurement(config: RunConfig, *, is_possible: bool) -> None:
             st.caption("Trains a few batches in a process of its own, to tell what the whole run takes.")
         return
     if found.result() is None:
-        _measuring(config)
+        dialogs.poll(_measuring, "0.5s", config)
         return
     result = found.result()
     if isinstance(result, SuperFTError):
@@ -146,7 +145,6 @@ def _draw_measurement(config: RunConfig, *, is_possible: bool) -> None:
         _draw_result(result, config)
 
 
-@st.fragment(run_every="0.5s")
 def _measuring(config: RunConfig) -> None:
     found = measuring.find(config)
     if (found is None or found.result() is not None) and not dialogs.is_dialog_open():

@@ -36,6 +36,19 @@ def is_dialog_open() -> bool:
     return bool(state.get_value(state.START_DIALOG))
 
 
+def poll(draw: Callable[..., None], every: str, *arguments: object) -> None:
+    """Draws a part of the page again and again; it rests while a dialog is open.
+
+    Streamlit may lose what a dialog has just drawn when a rerun of another part begins at that moment.
+
+    Args:
+        draw: Draws the part.
+        every: Time between two drawings, such as `0.5s`.
+        arguments: For `draw`.
+    """
+    st.fragment(draw, run_every=None if is_dialog_open() else every)(*arguments)
+
+
 def done() -> None:
     """Ends a dialog that has filled the form."""
     close_dialog()

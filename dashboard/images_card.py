@@ -91,7 +91,7 @@ def _draw_absent(data: DataConfig) -> None:
             st.rerun()
         return
     if found is None:
-        _wait_for_look(data)
+        dialogs.poll(_wait_for_look, "0.5s", data)
         return
     seen = found.seen
     look.facts(
@@ -112,7 +112,6 @@ def _draw_absent(data: DataConfig) -> None:
     st.caption(f"{downloads.expected(seen)}. They are counted and checked once they are here.")
 
 
-@st.fragment(run_every="0.5s")
 def _wait_for_look(data: DataConfig) -> None:
     """The page goes on while the Hub is slow; it is drawn again as soon as the Hub has answered."""
     try:

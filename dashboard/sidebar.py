@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import hub_access, messages, readers, state
+from dashboard import dialogs, hub_access, messages, readers, state
 from superft_hf.engine import control
 from superft_hf.errors import HomeError
 from superft_hf.records import RunState
@@ -16,7 +16,7 @@ def draw(page_title: str) -> None:
     with st.sidebar:
         if page_title in RUN_PAGES and readers.run_list():
             _run_picker()
-        _activity()
+        dialogs.poll(_activity, "3s")
     hub_access.draw()
 
 
@@ -39,7 +39,6 @@ def _run_picker() -> None:
     )  # fmt: skip
 
 
-@st.fragment(run_every="3s")
 def _activity() -> None:
     counts = readers.state_counts()
     if any(counts.get(one) for one in (RunState.QUEUED, RunState.STARTING, RunState.RUNNING)):
