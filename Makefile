@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 DEMO ?= solar-cells
 SERVE ?= 1
 HUB ?=
+TEST_PROCESSES ?= 2
 
 .PHONY: demo run test check install install-dev browser clean
 
@@ -19,12 +20,12 @@ run: install  ## the dashboard (HUB=standin: with a Hub on this machine that has
 test: install-dev browser  ## everything but the tests that need a GPU
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -m "not gpu"
+	$(BIN)/python -m pytest -q -m "not gpu" -n $(TEST_PROCESSES) --dist loadfile
 
 check: install-dev  ## style and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist loadfile
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -4,7 +4,6 @@ Paper, grid and axes do not depend on the theme; series, labels and cells do (`i
 fractions and leave as percent. Streamlit's own template gives the font, so every other choice is explicit.
 """
 
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import plotly.graph_objects as go
 
 GRID = "rgba(128,136,150,.18)"
 AXIS = "rgba(128,136,150,.45)"
-MAX_POINTS = 400
+MAX_POINTS = 1000
 CONFIG = {"displayModeBar": False}
 """The `config` of every chart on a page."""
 
@@ -143,16 +142,20 @@ def line_figure(
 
 
 def thinned(line: Line, limit: int = MAX_POINTS) -> Line:
-    """A line of at most `limit` points: neighbours are averaged, the ends of short lines stay as they are."""
-    count = len(line.x)
-    if count <= limit:
+    """A line of at most `limit` points. Of neighbours the least, the greatest and the gaps are kept."""
+    if len(line.x) <= limit:
         return line
-    parts = [part for part in np.array_split(np.arange(count), limit) if len(part)]
-    x, y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
-    means = [float(np.nanmean(y[part])) if np.isfinite(y[part]).any() else math.nan for part in parts]
-    return Line(
-        line.name, [float(x[part[-1]]) for part in parts], means, line.color, line.is_dotted, line.best
-    )
+    y = np.asarray(line.y, dtype=float)
+    kept = {0, len(y) - 1}
+    for part in np.array_split(np.arange(len(y)), (limit - 2) // 3):
+        values, is_gap = y[part], np.isnan(y[part])
+        if is_gap.any():
+            kept.add(int(part[is_gap.argmax()]))
+        if not is_gap.all():
+            kept |= {int(part[np.nanargmin(values)]), int(part[np.nanargmax(values)])}
+    places = sorted(kept)
+    x = [float(line.x[place]) for place in places]
+    return Line(line.name, x, y[places].tolist(), line.color, line.is_dotted, line.best)
 
 
 def bar_figure(names: Sequence[str], shares: Sequence[float], color: str, is_dark: bool) -> go.Figure:

@@ -83,7 +83,7 @@ def begin_with_run(run_id: str, changes: dict[str, object]) -> None:
     """
     record = readers.run(run_id)
     name = None if record.name == record.run_id else f"{record.name} again"[:120]
-    forms.fill(readers.config(run_id), {**changes, "name": name})
+    forms.fill(readers.config(run_id), {"name": name, **changes})
     state.put_value(state.START_ORIGIN, run_id)
 
 

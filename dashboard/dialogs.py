@@ -1,4 +1,7 @@
-"""Which dialog of the Start page is open: state of the tab, so that a rerun of the page closes none."""
+"""Which dialog is open, and what those of the Start page share.
+
+Whether one is open is state of the tab, so that a rerun of the page closes none.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,9 @@ from dashboard import formats, forms, state
 from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES, is_fetched
 
 MAX_RECENT = 4
+
+_PAGES = {state.START_DIALOG: "Start", state.RUNS_ASKED: "Runs", state.HUB_DIALOG: None}
+"""By the session key that tells of an open dialog: the only page that draws it, or None for every page."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,15 @@ def close_dialog() -> None:
 
 
 def is_dialog_open() -> bool:
-    """Whether a dialog of the Start page is open."""
-    return bool(state.get_value(state.START_DIALOG))
+    """Whether any dialog is open."""
+    return any(state.get_value(key) for key in _PAGES)
+
+
+def close_elsewhere(page_title: str) -> None:
+    """Notes that dialogs of other pages are gone: a step back in the browser leaves them open."""
+    for key, title in _PAGES.items():
+        if title not in (None, page_title):
+            state.drop_value(key)
 
 
 def poll(draw: Callable[..., None], every: str, *arguments: object) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from dashboard.formats import counted, interval, metric_title
 from superft_hf.config import RunConfig
 from superft_hf.evaluation.intervals import wilson_interval
-from superft_hf.records import RunRecord
+from superft_hf.records import RunRecord, RunState
 
 OVERFIT_RATIO = 2.0
 MIN_EPOCHS = 3
@@ -114,7 +114,7 @@ def _best_when(record: RunRecord, config: RunConfig, metrics: pd.DataFrame) -> A
     if since < 2:
         return None
     patience = config.early_stopping.patience
-    if record.is_unfinished and patience is not None and since < patience:
+    if _goes_on(record) and patience is not None and since < patience:
         rest = counted(patience - since, "more epoch")
         text = f"No better {metric_title(key)} for {since} epochs; early stopping ends the run after {rest}."
     elif 2 * best <= done:
@@ -125,7 +125,7 @@ def _best_when(record: RunRecord, config: RunConfig, metrics: pd.DataFrame) -> A
 
 
 def _still_improving(record: RunRecord, config: RunConfig, best: int, done: int) -> Advice:
-    if not record.is_unfinished:
+    if not _goes_on(record):
         return Advice(
             ":material/trending_up:",
             f"Still improving at the end: the best epoch is {best} of {done}.",
@@ -138,6 +138,11 @@ def _still_improving(record: RunRecord, config: RunConfig, best: int, done: int)
         else "there is no early stopping."
     )
     return Advice(":material/check:", "Still improving.", f"The best epoch is {best} of {done}; {wait}")
+
+
+def _goes_on(record: RunRecord) -> bool:
+    """Whether more epochs may come: advice to repeat with more of them is for runs that are over."""
+    return record.is_unfinished or record.state is RunState.PAUSED
 
 
 def _small_eval(record: RunRecord, config: RunConfig, metrics: pd.DataFrame) -> Advice | None:

@@ -76,6 +76,12 @@ def moment(iso: str | None) -> str:
     return f"{local.day} {local:%b, %H:%M}"
 
 
+def moment_s(iso: str) -> str:
+    """A moment to the second in the time zone of this machine, such as `24 Nov, 02:33:07`."""
+    local = datetime.fromisoformat(iso).astimezone()
+    return f"{local.day} {local:%b, %H:%M:%S}"
+
+
 def metric_title(key: str) -> str:
     """A metric's key in words.
 

@@ -191,6 +191,10 @@ def _number(one: Setting, options: dict[str, Any]) -> None:
     )
 
 
+def _switch(one: Setting, options: dict[str, Any]) -> None:
+    st.toggle(one.title, **options)
+
+
 def _text(one: Setting, options: dict[str, Any]) -> None:
     placeholder = value_meaning(one, None) if one.is_optional else (one.default or "")
     st.text_input(one.title, value=None, **{"placeholder": placeholder, **options})
@@ -213,8 +217,8 @@ def _pairs(one: Setting, options: dict[str, Any]) -> None:
 
 
 _WIDGETS = {
-    "int": _number, "float": _number, "str": _text, "choice": _choice, "choices": _choices, "texts": _texts,
-    "pairs": _pairs,
+    "int": _number, "float": _number, "bool": _switch, "str": _text, "choice": _choice,
+    "choices": _choices, "texts": _texts, "pairs": _pairs,
 }  # fmt: skip
 
 

@@ -17,32 +17,46 @@ from dashboard.formats import (
     points,
     run_duration_s,
 )
-from superft_hf.config import RunConfig
-from superft_hf.errors import DivergedError, OutOfMemoryError
 from superft_hf.evaluation.comparison import PairedComparison
-from superft_hf.records import LOOKED_AT_TEST, Event, Failure, Request, RunRecord, RunState
+from superft_hf.records import (
+    LOOKED_AT_TEST,
+    TERMINAL_STATES,
+    Event,
+    PauseReason,
+    Request,
+    RunRecord,
+    RunState,
+)
 
 SIGNIFICANT = 0.05
 """Below this p-value two runs are said to differ."""
 
 
-def of_run(record: RunRecord, *, left_s: float | None = None, is_test_open: bool = False) -> str:
+def of_run(
+    record: RunRecord,
+    *,
+    left_s: float | None = None,
+    is_test_open: bool = False,
+    checkpoint_step: int | None = None,
+) -> str:
     """What has become of a run, in one Markdown sentence.
 
     Args:
         record: The run.
         left_s: Estimated seconds until its end, where known.
         is_test_open: Whether its test results have been looked at.
+        checkpoint_step: Of a paused run: where its newest complete checkpoint stands, None without one.
     """
     name = plain(record.name)
-    if record.request == Request.DISCARD and record.is_unfinished:
-        return f"{name} is being discarded."
+    asked = _asked(record)
+    if asked:
+        return f"{name} {asked}"
     words = {
         RunState.QUEUED: _queued,
-        RunState.STARTING: lambda _: "is getting ready: images and model are being prepared.",
+        RunState.STARTING: _starting,
         RunState.FAILED: _failed,
         RunState.DISCARDED: lambda _: "was discarded: its record stays, its weights are gone.",
-        RunState.PAUSED: _paused,
+        RunState.PAUSED: lambda one: _paused(one, checkpoint_step),
     }
     if record.state in words:
         return f"{name} {words[record.state](record)}"
@@ -151,7 +165,9 @@ def seconds_left(record: RunRecord, metrics: pd.DataFrame, now: datetime | None 
     """
     if not record.max_steps or record.state is not RunState.RUNNING or metrics.empty:
         return None
-    ends = metrics.drop_duplicates("step", keep="last")
+    # Of the present start only: a pause is no part of the pace.
+    present = metrics[metrics["time"] >= record.started_at] if record.started_at else metrics
+    ends = present.drop_duplicates("step", keep="last")
     steps = ends["step"].to_numpy()
     if len(steps) < 2:
         return None
@@ -160,19 +176,6 @@ def seconds_left(record: RunRecord, metrics: pd.DataFrame, now: datetime | None 
     # At most one point's time is taken off, lest the estimate of a run that stalls runs down to nothing.
     since_s = min(((now or datetime.now(UTC)) - end).total_seconds(), pace_s * int(steps[-1] - steps[-2]))
     return max(0.0, pace_s * (record.max_steps - int(steps[-1])) - since_s)
-
-
-def suggested_changes(failure: Failure, config: RunConfig) -> dict[str, float | int]:
-    """Settings to change before repeating a failed run, by dotted key; empty when it suggests none."""
-    training = config.training
-    if failure.kind == DivergedError.__name__:
-        return {"training.learning_rate": float(f"{training.learning_rate / 10:.1g}")}
-    if failure.kind == OutOfMemoryError.__name__ and training.per_device_train_batch_size > 1:
-        return {
-            "training.per_device_train_batch_size": training.per_device_train_batch_size // 2,
-            "training.gradient_accumulation_steps": training.gradient_accumulation_steps * 2,
-        }
-    return {}
 
 
 def _left(seconds: float) -> str:
@@ -189,8 +192,43 @@ def _queued(record: RunRecord) -> str:
     return f"waits: {plain(record.waiting_for)}" if record.waiting_for else "waits in the queue."
 
 
-def _paused(record: RunRecord) -> str:
-    return f"is paused after step {count(record.global_step)} of {count(record.max_steps)}."
+def _asked(record: RunRecord) -> str:
+    """What becomes of a run by a request that is not obeyed yet; empty when there is none."""
+    if record.request == Request.DISCARD and record.state not in TERMINAL_STATES:
+        return "is being discarded."
+    if not record.is_live:
+        return ""
+    soon = "as soon as it trains" if record.state is RunState.STARTING else "at the next step"
+    return {
+        Request.PAUSE: f"is asked to pause: it saves everything {soon}.",
+        Request.FINISH: f"is asked to finish: it stops {soon}, is evaluated, and keeps its best epoch.",
+        Request.STOP_HARD: "is being stopped hard: its processes are ended.",
+    }.get(Request(record.request) if record.request else None, "")
+
+
+def _starting(record: RunRecord) -> str:
+    if record.global_step:
+        return f"is getting ready to go on from step {count(record.global_step)}."
+    return "is getting ready: images and model are being prepared."
+
+
+def _paused(record: RunRecord, checkpoint_step: int | None) -> str:
+    why = f", since {plain(_reason(record.pause_reason))}" if record.pause_reason else ""
+    if checkpoint_step is None:
+        onward = "it begins anew"
+    elif checkpoint_step == record.global_step:
+        onward = "it goes on from there"
+    else:
+        onward = f"it goes on from step {count(checkpoint_step)}"
+    when = "when the supervisor is back" if record.pause_reason == PauseReason.SHUTDOWN else "when resumed"
+    steps = (
+        f"step {count(record.global_step)} of {count(record.max_steps)}" if record.max_steps else "the start"
+    )
+    return f"is paused at {steps}{why}: {onward} {when}."
+
+
+def _reason(reason: str) -> str:
+    return "there was too little disk space" if reason == PauseReason.DISK else reason
 
 
 def _failed(record: RunRecord) -> str:

@@ -13,9 +13,9 @@ import streamlit as st
 from dashboard import dialogs, formats, look, messages, state
 from superft_hf import hub_reach
 from superft_hf.errors import HubError, RateLimitedError, TokenRefusedError
+from superft_hf.hub.records import Identity
 from superft_hf.hub.tokens import ENVIRONMENT, LOGIN, SESSION, HiddenToken, find_token, identify
 from superft_hf.hub_reach import is_hub_reachable, offline_words
-from superft_hf.records import Identity
 
 TYPED = "hub_typed_token"
 PATIENCE_S = 6.0
@@ -84,7 +84,7 @@ def draw() -> None:
             help="Whose token the Hugging Face Hub is asked with.", on_click=_open_dialog,
         )  # fmt: skip
         if found is None:
-            _wait()
+            dialogs.poll(_wait, "1s")
     if state.get_value(state.HUB_DIALOG):
         _dialog()
 
@@ -99,7 +99,6 @@ def _close_dialog() -> None:
     state.drop_value(state.HUB_DIALOG)
 
 
-@st.fragment(run_every="1s")
 def _wait() -> None:
     """Draws the page once more as soon as the Hub has answered."""
     if standing(0.0) is not None:

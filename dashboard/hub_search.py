@@ -13,8 +13,8 @@ import streamlit as st
 
 from dashboard import dialogs, formats, hub_access, messages, state
 from superft_hf.hub import search
+from superft_hf.hub.records import HubEntry, HubPage
 from superft_hf.hub.search import Query
-from superft_hf.records import HubEntry, HubPage
 
 PAGE_SIZE = 10
 WAIT_S = 0.1

@@ -6,6 +6,8 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard import state
+
 _STATIC = Path(__file__).parent / "static"
 
 # Streamlit sets `color-scheme`, so `light-dark()` follows the theme without a rerun. The accent has two
@@ -25,7 +27,9 @@ _CSS = """<style>
 
 def apply() -> None:
     """Sets up the page; the first Streamlit call of every script run."""
-    st.set_page_config("superft", page_icon=str(_STATIC / "icon.png"), layout="wide")
+    # The title that the tab has: notices.set_title changes it, and it must not flicker in between.
+    title = state.get_value(state.TAB_TITLE, "superft")
+    st.set_page_config(title, page_icon=str(_STATIC / "icon.png"), layout="wide")
     st.logo(str(_STATIC / "logo.png"))
     st.html(_CSS)
 

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import formats, hub_access, messages
 from dashboard.look import card_head
 from superft_hf.errors import PublishError, SuperFTError
+from superft_hf.hub.records import Identity
 from superft_hf.hub_reach import is_hub_reachable, offline_words
 from superft_hf.publish.licences import Licences
 from superft_hf.publish.options import (
@@ -19,7 +20,7 @@ from superft_hf.publish.options import (
     suggested_name,
 )
 from superft_hf.publish.push import look_up
-from superft_hf.records import Identity, RunRecord
+from superft_hf.records import RunRecord
 
 NOBODY = "OWNER"
 PATIENCE_S = 2.0

@@ -4,7 +4,7 @@ from collections.abc import MutableMapping
 
 import streamlit as st
 
-from dashboard import formats, hub_access, messages, readers
+from dashboard import dialogs, formats, hub_access, messages, readers
 from dashboard.look import card_head
 from superft_hf.publish.options import PublishOptions
 from superft_hf.publish.sending import Sending
@@ -33,7 +33,7 @@ def draw(run_id: str) -> None:
     if found is None:
         return
     if found.is_running:
-        _draw_progress(run_id)
+        dialogs.poll(_draw_progress, "1s", run_id)
     elif found.error is not None:
         messages.show(found.error)
     elif found.result is not None:
@@ -67,7 +67,6 @@ def repo_of(url: str) -> str:
     return "/".join(path.split("/")[:2])
 
 
-@st.fragment(run_every="1s")
 def _draw_progress(run_id: str) -> None:
     found = sending(run_id)
     if found is None or not found.is_running:

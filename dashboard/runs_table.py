@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import formats, readers, state
-from superft_hf.records import RunRecord, RunState
+from superft_hf.records import PauseReason, RunRecord, RunState
 
 STATES = (
     RunState.RUNNING, RunState.STARTING, RunState.QUEUED, RunState.PAUSED, RunState.COMPLETED,
@@ -21,6 +21,12 @@ _CHIPS = {
     RunState.PAUSED: "yellow",
     RunState.FAILED: "red",
 }
+_REASONS = {
+    PauseReason.PERSON: "by a person",
+    PauseReason.SHUTDOWN: "shutdown",
+    PauseReason.DISK: "disk is full",
+    PauseReason.STOPPED_HARD: "stopped hard",
+}
 ROW_HEIGHT = 38
 
 
@@ -31,7 +37,8 @@ def draw(records: Sequence[RunRecord]) -> list[RunRecord]:
     event = st.dataframe(
         make_frame(records, readers.sparklines(tuple(run_ids))),
         hide_index=True, height="content", row_height=ROW_HEIGHT, placeholder=formats.NOTHING,
-        column_config=_columns(), on_select="rerun", selection_mode="multi-row",
+        column_config=_columns([state_words(record) for record in records]), on_select="rerun",
+        selection_mode="multi-row",
         selection_default={"selection": {"rows": [row for row, one in enumerate(run_ids) if one in chosen]}},
         key=table_key(run_ids),
     )  # fmt: skip
@@ -54,7 +61,7 @@ def _row(record: RunRecord, line: list[float] | None) -> dict[str, object]:
     size = formats.eval_size(record)
     images = record.facts.get("counts", {}).get("train")
     return {
-        "State": [record.state.value],
+        "State": [state_words(record)],
         "Run": record.name,
         "Model": formats.source_title(record.model),
         "Images": formats.source_title(record.data),
@@ -69,6 +76,16 @@ def _row(record: RunRecord, line: list[float] | None) -> dict[str, object]:
     }
 
 
+def state_words(record: RunRecord) -> str:
+    """The state, with why a run is paused, and what is special about its place in the queue."""
+    if record.state is RunState.PAUSED and record.pause_reason in _REASONS:
+        return f"{record.state}: {_REASONS[record.pause_reason]}"
+    if record.state is RunState.QUEUED:
+        special = "held" if record.is_held else f"priority {record.priority}" if record.priority else ""
+        return f"{record.state}: {special}" if special else str(record.state)
+    return str(record.state)
+
+
 def best_epoch(record: RunRecord) -> str | None:
     """Such as `18 of 40`; None before the first evaluation."""
     if not record.best_step or not record.max_steps or not record.num_train_epochs:
@@ -77,12 +94,18 @@ def best_epoch(record: RunRecord) -> str | None:
     return f"{round(record.best_step * epochs / record.max_steps)} of {epochs:.0f}"
 
 
-def _columns() -> dict[str, object]:
+def _columns(states: Sequence[str]) -> dict[str, object]:
+    """How the columns look; the first is as wide as the longest state.
+
+    Args:
+        states: The words of the states shown.
+    """
+    words = list(dict.fromkeys([*(one.value for one in STATES), *states]))
+    colors = [_CHIPS.get(RunState(one.partition(":")[0]), "gray") for one in words]
+    width = 96 if max(map(len, states), default=0) < 10 else 148
     text, right = st.column_config.TextColumn, {"alignment": "right"}
     return {
-        "State": st.column_config.MultiselectColumn(
-            options=[one.value for one in STATES], color=[_CHIPS.get(one, "gray") for one in STATES], width=96
-        ),
+        "State": st.column_config.MultiselectColumn(options=words, color=colors, width=width),
         "Run": text(),
         "Model": text(width=122),
         "Images": text(width=88),

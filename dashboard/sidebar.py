@@ -1,10 +1,8 @@
-"""What stands below the menu: the run picker where a page looks at one run, and what is at work now."""
+"""What every page shares: below the menu the run picker and what is at work now, on top of it a banner."""
 
 import streamlit as st
 
-from dashboard import dialogs, hub_access, messages, readers, state
-from superft_hf.engine import control
-from superft_hf.errors import HomeError
+from dashboard import dialogs, hub_access, notices, readers, state, supervision
 from superft_hf.records import RunState
 
 RUN_PAGES = ("Run", "Errors", "Try it", "Publish")
@@ -12,12 +10,14 @@ MAX_CHOICES = 200
 
 
 def draw(page_title: str) -> None:
-    """Draws the part of the sidebar that is ours."""
+    """Draws the part of the sidebar that is ours, and what has to be said on top of the page."""
+    dialogs.close_elsewhere(page_title)
     with st.sidebar:
         if page_title in RUN_PAGES and readers.run_list():
             _run_picker()
         dialogs.poll(_activity, "3s")
     hub_access.draw()
+    supervision.draw()
 
 
 def _run_picker() -> None:
@@ -41,12 +41,6 @@ def _run_picker() -> None:
 
 def _activity() -> None:
     counts = readers.state_counts()
-    if any(counts.get(one) for one in (RunState.QUEUED, RunState.STARTING, RunState.RUNNING)):
-        # Whoever finds an unfinished run makes sure that somebody works on it; it returns at once if so.
-        try:
-            control.ensure_supervisor(readers.store().home)
-        except HomeError as error:
-            messages.show(error)
     live = counts.get(RunState.RUNNING, 0) + counts.get(RunState.STARTING, 0)
     parts = [
         f"{number} {word}"
@@ -54,3 +48,4 @@ def _activity() -> None:
         if number
     ]
     st.markdown(f":small[:gray[:material/memory: {' · '.join(parts) or 'nothing running'}]]")
+    notices.draw(readers.run_list())

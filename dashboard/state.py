@@ -4,6 +4,7 @@ The store is the truth about runs. A chosen run stands in the link (`?run=…`);
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -52,6 +53,19 @@ MODEL_LOOK = "start_model_look"
 
 RUNS_SELECTED = "runs_selected"
 RUNS_ASKED = "runs_asked"
+"""What is asked before it is done on the Runs page: the name of a verb, and the runs."""
+
+QUEUE_ROWS = "queue_rows"
+"""The most rows that this tab's queue panel had: it never becomes lower, so that nothing below it jumps."""
+
+NOTICED = "noticed"
+"""What this tab has seen of runs, so that it tells of each end once, see `dashboard.notices`."""
+
+TAB_TITLE = "tab_title"
+"""The title that the browser's tab has now."""
+
+SUPERVISOR_MISSED_SINCE = "supervisor_missed_since"
+"""Since when (seconds, monotonic) this tab finds no supervisor though one was started."""
 
 
 def selected_run_id() -> str | None:
@@ -124,6 +138,17 @@ def repeat_run(run_id: str, changes: Mapping[str, Any] | None = None) -> None:
     """
     st.session_state[START_CHANGES] = dict(changes or {})
     st.switch_page(START_PAGE, query_params={REPEAT: run_id})
+
+
+def continue_run(run_id: str, model: Path) -> None:
+    """Goes to the Start page for a new run that begins with the model of a finished one; ends the script run.
+
+    Args:
+        run_id: The finished run, whose settings and images stay.
+        model: The folder of its model.
+    """
+    changes = {"name": None, "model.name_or_path": str(model.absolute()), "model.revision": "main"}
+    repeat_run(run_id, changes)
 
 
 def take_repeat() -> tuple[str, dict[str, Any]] | None:

@@ -12,11 +12,24 @@ from collections.abc import Callable, Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from superft_hf import __version__, cli_hub, cli_publish, cli_runs, cli_system, cli_train
+from superft_hf import (
+    __version__,
+    cli_again,
+    cli_hub,
+    cli_publish,
+    cli_queue,
+    cli_runs,
+    cli_show,
+    cli_system,
+    cli_train,
+    cli_verbs,
+)
 from superft_hf.cli_words import Call, say_error
 from superft_hf.engine.launcher import Launcher
 from superft_hf.errors import SuperFTError
 from superft_hf.paths import HOME_VARIABLE, HomePaths, home_dir
+from superft_hf.records import RunState
+from superft_hf.store_queue import Move
 
 Verb = Callable[[argparse.Namespace, Call], int]
 
@@ -69,9 +82,13 @@ def make_parser() -> argparse.ArgumentParser:
     _add_hub(commands)
     _add_begin(commands)
     _add_runs(commands)
+    _add_verbs(commands)
+    _add_queue(commands)
     _add_publish(commands)
     return parser
 
+
+RUN_HELP = "its id, as `superft runs` lists it"
 
 Commands = argparse._SubParsersAction  # noqa: SLF001
 
@@ -96,7 +113,9 @@ def _add_system(commands: Commands) -> None:
     supervisor = commands.add_parser("supervisor", help=text, description=f"{text.capitalize()}.")
     own = supervisor.add_subparsers(metavar="COMMAND", required=True)
     _add(own, "status", cli_system.supervisor_status, "say whether the home has a supervisor", json=True)
-    _add(own, "stop", cli_system.supervisor_stop, "end the supervisor; workers go on")
+    _add(own, "start", cli_system.supervisor_start, "start the supervisor, also after a stop")
+    text = "end the supervisor until it is started again; workers go on"
+    cli_system.stop_arguments(_add(own, "stop", cli_system.supervisor_stop, text))
 
 
 def _add_hub(commands: Commands) -> None:
@@ -111,21 +130,61 @@ def _add_begin(commands: Commands) -> None:
     check = _add(commands, "check", cli_train.check, "look at a configuration and its images", json=True)
     submit = _add(commands, "submit", cli_train.submit, "queue a run, and print its id")
     train = _add(commands, "train", cli_train.train, "run in the foreground, with a progress bar")
+    text = "queue a new run that begins with the weights of a completed one"
+    again = [_add(commands, "continue", cli_again.continue_run, text)]
+    text = "queue a run with the configuration of another, changed by a remedy or by hand"
+    again.append(_add(commands, "repeat", cli_again.repeat, text))
+    again[1].add_argument(
+        "--remedy",
+        metavar="N",
+        help="number of a failure's remedy, or code of advice, as `superft show` has it",
+    )
+    for parser in again:
+        parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+        cli_again.again_arguments(parser)
+    for parser in (submit, *again):
+        cli_train.priority_argument(parser)
     cli_train.check_arguments(check)
     for parser in (check, submit, train):
         cli_train.config_argument(parser)
 
 
 def _add_runs(commands: Commands) -> None:
-    _add(commands, "runs", cli_runs.runs, "list the runs, newest first", json=True)
-    show = _add(commands, "show", cli_runs.show, "show one run", json=True)
+    runs = _add(commands, "runs", cli_runs.runs, "list the runs, newest first", json=True)
+    runs.add_argument(
+        "--state", action="append", choices=[str(state) for state in RunState], default=[],
+        help="only runs in this state; may be given several times",
+    )  # fmt: skip
+    show = _add(commands, "show", cli_show.show, "show one run, its failure, remedies and advice", json=True)
     predict = _add(commands, "predict", cli_runs.predict, "say what a run's model sees in images", json=True)
-    discard = _add(commands, "discard", cli_runs.discard, "stop a run and remove its weights")
-    discard.add_argument("--wait", action="store_true", help="return when it is done, not when it is noted")
     delete = _add(commands, "delete", cli_runs.delete, "remove a run that has ended, with its files")
-    for parser in (show, predict, discard, delete):
-        parser.add_argument("run", metavar="RUN", help="its id, as `superft runs` lists it")
+    for parser in (show, predict, delete):
+        parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     predict.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+
+
+def _add_verbs(commands: Commands) -> None:
+    for name, verb, text in (
+        ("finish", cli_verbs.finish, "end runs at their next step, evaluated, with what is best so far"),
+        ("pause", cli_verbs.pause, "pause runs at their next step; resumed, they go on as if never paused"),
+        ("resume", cli_verbs.resume, "queue paused or failed runs again, from their last checkpoint"),
+        ("stop-hard", cli_verbs.stop_hard, "end the processes of runs that do not answer"),
+        ("discard", cli_verbs.discard, "stop runs and remove their weights; their records stay"),
+    ):
+        cli_verbs.wish_arguments(_add(commands, name, verb, text))
+
+
+def _add_queue(commands: Commands) -> None:
+    queue = _add(
+        commands, "queue", cli_queue.queue, "list what is at work and what waits, in order", json=True
+    )
+    cli_queue.queue_arguments(queue)
+    hold = _add(commands, "hold", cli_verbs.hold, "keep a queued run from being started")
+    let_go = _add(commands, "let-go", cli_verbs.let_go, "let a held run start in its turn")
+    move = _add(commands, "move", cli_verbs.move, "move a queued run among the others")
+    for parser in (hold, let_go, move):
+        parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    move.add_argument("where", choices=[str(where) for where in Move])
 
 
 def _add_publish(commands: Commands) -> None:
@@ -146,11 +205,20 @@ def _log_traceback(home: Path) -> Path | None:
         return None
     handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.handleError = lambda record: None  # a full disk: the terminal has the sentence all the same
     log = logging.Logger("command")  # of its own: the terminal shall not show it
     log.addHandler(handler)
-    log.exception("superft %s", " ".join(sys.argv[1:]))
+    log.exception("superft %s", " ".join(_without_secrets(sys.argv[1:])))
     handler.close()
     return path
+
+
+def _without_secrets(words: Sequence[str]) -> list[str]:
+    """The words of a command without the address of a webhook, with which anybody could write there."""
+    told = [
+        "…" if before.startswith("--we") else word for before, word in zip(["", *words], words, strict=False)
+    ]
+    return ["--webhook=…" if word.startswith("--we") and "=" in word else word for word in told]
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from superft_hf.errors import TokenRefusedError
 from superft_hf.hub import search
 from superft_hf.hub.memory import training_memory_bytes
 from superft_hf.hub.models import inspect_model
+from superft_hf.hub.records import HubEntry
 from superft_hf.hub.search import Query
 from superft_hf.hub.tokens import find_token
-from superft_hf.records import HubEntry, ModelInfo
+from superft_hf.records import ModelInfo
 from superft_hf.words import NOTHING, count, size
 
 KINDS = {"models": search.MODEL, "data": search.DATASET}

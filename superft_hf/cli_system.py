@@ -6,7 +6,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -19,13 +18,15 @@ from typing import Any
 
 import psutil
 
-from superft_hf.cli_words import Call, say, write_json
+from superft_hf.cli_verbs import BY, WAIT_S
+from superft_hf.cli_words import Call, say, sentence, write_json
 from superft_hf.engine import control
 from superft_hf.engine.devices import cpu_cores, list_gpus
 from superft_hf.errors import HubError, MissingPackageError, StateError
 from superft_hf.hub.tokens import identify
-from superft_hf.paths import HOME_VARIABLE
-from superft_hf.words import NOTHING
+from superft_hf.paths import HOME_VARIABLE, HomePaths
+from superft_hf.records import LIVE_STATES
+from superft_hf.words import NOTHING, counted
 
 DEFAULT_PORT = 8501
 STACK = (
@@ -48,13 +49,16 @@ NETWORK_FILE_SYSTEMS = (
 )
 
 _HUB_TIMEOUT_S = 3.0
-_STOP_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 10.0
 
 
 def serve(asked: argparse.Namespace, call: Call) -> int:
     """Becomes the dashboard's web server."""
     app = _find_app()
     call.open_store().close()
+    if control.supervisor_status(call.home).is_stopped:
+        say("The supervisor was stopped; it is started again.")
+        control.start_supervisor(call.home)
     control.ensure_supervisor(call.home)
     port = asked.port or _free_port()
     if not _is_free(port):
@@ -69,35 +73,63 @@ def serve(asked: argparse.Namespace, call: Call) -> int:
     os.execv(sys.executable, [*command, "--browser.gatherUsageStats", "false"])
 
 
+def supervisor_start(asked: argparse.Namespace, call: Call) -> int:
+    """Starts the supervisor, also where a person stopped it."""
+    call.open_store().close()
+    control.start_supervisor(call.home)
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while (pid := control.supervisor_pid(call.home)) is None:
+        if time.monotonic() >= deadline:
+            raise StateError(
+                "The supervisor does not come up.", hint=f"Its log is {HomePaths(call.home).supervisor_log}."
+            )
+        time.sleep(0.05)
+    say(f"The supervisor of {call.home} is process {pid}.")
+    return 0
+
+
 def supervisor_status(asked: argparse.Namespace, call: Call) -> int:
     """Says whether the home has a supervisor."""
-    pid = control.supervisor_pid(call.home)
+    status = control.supervisor_status(call.home)
     if asked.json:
-        write_json({"pid": pid})
-    elif pid is None:
-        print(f"No supervisor works in {call.home}. One starts when a run needs it.")
+        write_json({"pid": status.pid, "is_stopped": status.is_stopped, "is_needed": status.is_needed})
+    elif status.pid is not None:
+        print(f"The supervisor of {call.home} is process {status.pid}.")
+    elif status.is_stopped:
+        waits = " Runs wait for it." if status.is_needed else ""
+        again = call.command("supervisor", "start")
+        print(f"The supervisor of {call.home} was stopped.{waits} `{again}` starts it again.")
     else:
-        print(f"The supervisor of {call.home} is process {pid}.")
+        print(f"No supervisor works in {call.home}. One starts when a run needs it.")
     return 0
 
 
 def supervisor_stop(asked: argparse.Namespace, call: Call) -> int:
-    """Ends the supervisor; workers go on."""
-    pid = control.supervisor_pid(call.home)
-    if pid is None:
-        say(f"No supervisor works in {call.home}.")
+    """Ends the supervisor until it is started again; workers go on, or are paused if asked."""
+    pid = control.stop_supervisor(call.home)
+    say(f"No supervisor works in {call.home}." if pid is None else "The supervisor has ended.")
+    store = call.find_store()
+    if store is None:
         return 0
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while control.supervisor_pid(call.home) == pid:
-        if time.monotonic() >= deadline:
-            raise StateError(
-                f"The supervisor, process {pid}, does not end.",
-                hint=f"End it with `kill -9 {pid}`; runs go on.",
-            )
-        time.sleep(0.05)
-    say("The supervisor has ended. Runs that are at work go on.")
+    if asked.pause_runs:
+        say("Waiting for the runs to pause at their next step …")
+        for record in control.pause_all(store, BY, asked.timeout):
+            say(sentence(record))
+    elif live := store.list_runs(LIVE_STATES):
+        say(f"{counted(len(live), 'run')} at work will go on; --pause-runs pauses them.")
+    say(f"None is started by itself until `{call.command('supervisor', 'start')}`.")
     return 0
+
+
+def stop_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what `superft supervisor stop` takes."""
+    parser.add_argument(
+        "--pause-runs", action="store_true", help="also pause every run at work, and wait for it"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=WAIT_S, metavar="S",
+        help="of --pause-runs, in seconds; default: %(default)g",
+    )  # fmt: skip
 
 
 def doctor(asked: argparse.Namespace, call: Call) -> int:

@@ -1,7 +1,6 @@
 """The commands that begin a run: init, check, submit, train."""
 
 import argparse
-import shlex
 import signal
 import sys
 import threading
@@ -10,17 +9,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from tqdm import tqdm
 
 from superft_hf.cli_words import (
     Call,
+    failure_lines,
     figure,
     finding_lines,
     say,
     say_error,
     sentence,
     smoke_lines,
+    stopped_hint,
     write_json,
 )
 from superft_hf.config import DataConfig, ModelConfig, RunConfig
@@ -33,6 +35,7 @@ from superft_hf.preflight import smoke
 from superft_hf.preflight.remedies import apply_remedies
 from superft_hf.records import Finding, RunRecord, RunState
 from superft_hf.store import RunStore
+from superft_hf.verbs import RESUME
 
 SAMPLE_MODEL = "sample:efficientnet-lite0"
 SAMPLE_DATA = "sample:digits"
@@ -103,10 +106,21 @@ def check(asked: argparse.Namespace, call: Call) -> int:
 def submit(asked: argparse.Namespace, call: Call) -> int:
     """Queues a run for the supervisor, and prints its id."""
     config = read_config(asked.config)
-    store = call.open_store()
+    return queue_run(call.open_store(), config, asked.priority, call)
+
+
+def queue_run(store: RunStore, config: RunConfig, priority: int, call: Call) -> int:
+    """Checks a configuration, queues a run of it, and prints its id alone on the last line.
+
+    Raises:
+        SuperFTError: If something blocks the start; then no run is created.
+    """
     with fetch_bar() as on_bytes, image_bar() as on_image:
-        record = control.submit(store, config, by=BY, progress=on_image, on_bytes=on_bytes)
-    say(f"{record.name} is queued. Follow it with `{_again(call)} show {record.run_id}`.")
+        config = control.prepare(config, store.home, on_image, on_bytes)
+    record = store.create_run(config, by=BY, priority=priority)
+    control.ensure_supervisor(store.home)
+    again = call.command("show", record.run_id)
+    say(f"{record.name} is queued. Follow it with `{again}`.{stopped_hint(call)}")
     print(record.run_id)
     return 0
 
@@ -117,31 +131,41 @@ def train(asked: argparse.Namespace, call: Call) -> int:
     store = call.open_store()
     with fetch_bar() as on_bytes, image_bar() as on_image:
         config = control.prepare(config, store.home, on_image, on_bytes)
-    lease = wait_for_lease(config.hardware, lambda words: say(f"The run {words}."))
-    with _stop_signals() as stop:
+    slots = store.read_settings().cpu_slots
+    lease = wait_for_lease(config.hardware, lambda words: say(f"The run {words}."), slots)
+    with _StopSignals() as told:
         try:
             run = ForegroundRun(store, config, lease, call.launcher)
             say(f"Run: {run.run_id}, its log is {store.run_paths(run.run_id).log}")
-            record = _watch(run, store, stop)
-            if stop.is_set() and record.is_live:
-                say("Stopping …")
-                record = run.interrupt(_restart_command(store, run.run_id, call))
+            record = _watch(run, store, told)
         finally:
             lease.close()
-    return _report(record, store)
+    return _report(record, store, call)
 
 
-def _watch(run: ForegroundRun, store: RunStore, stop: threading.Event) -> RunRecord:
-    """Follows a run with a bar until it has ended, or a person wants it to end."""
+def _watch(run: ForegroundRun, store: RunStore, told: "_StopSignals") -> RunRecord:
+    """Follows a run with a bar until it has ended; the first signal pauses it, the second stops it hard."""
     pace = _WATCH_S if sys.stderr.isatty() else _FILE_PACE_S
+    obeyed = 0
     with tqdm(desc="starting", unit="step", mininterval=pace, dynamic_ncols=True) as bar:
         while True:
             record = run.look()
             draw_bar(bar, record, store.last_values(run.run_id))
             if not run.is_at_work and not record.is_live:
                 return record
-            if stop.wait(_WATCH_S):
-                return run.look()
+            told.wait(_WATCH_S)
+            if told.count > obeyed and obeyed < len(_STOPS):
+                text, ask = _STOPS[obeyed]
+                obeyed += 1
+                tqdm.write(text, file=sys.stderr)
+                ask(run)
+
+
+_STOPS = (
+    ("Pausing at the next step; Ctrl-C again stops hard.", ForegroundRun.pause),
+    ("Stopping hard …", ForegroundRun.stop_hard),
+)
+"""What the first and the second signal to the command do."""
 
 
 def draw_bar(bar: "tqdm[None]", record: RunRecord, values: dict[str, float]) -> None:
@@ -155,26 +179,20 @@ def draw_bar(bar: "tqdm[None]", record: RunRecord, values: dict[str, float]) -> 
     bar.update(record.global_step - bar.n)
 
 
-def _report(record: RunRecord, store: RunStore) -> int:
+def _report(record: RunRecord, store: RunStore, call: Call) -> int:
     if record.state is RunState.COMPLETED:
         print(sentence(record))
         say(f"Its model is in {store.run_paths(record.run_id).model}")
         return 0
     if record.failure:
         say_error(record.failure.message, record.failure.hint)
+        for line in failure_lines(record.failure, record.run_id, call):
+            say(line)
     else:
-        say_error(f"The run is {record.state}.", "Look at it with `superft show`.")
+        say(sentence(record))
+    if record.state in RESUME.states:
+        say(f"Resume it with `{call.command('resume', record.run_id)}`.")
     return 1
-
-
-def _restart_command(store: RunStore, run_id: str, call: Call) -> str:
-    paths = store.run_paths(run_id)
-    config = paths.resolved if paths.resolved.exists() else paths.config
-    return f"{_again(call)} train {shlex.quote(str(config))}"
-
-
-def _again(call: Call) -> str:
-    return f"superft --home {shlex.quote(str(call.home))}"
 
 
 @contextmanager
@@ -201,20 +219,32 @@ def fetch_bar() -> Iterator[control.OnBytes]:
         yield on_bytes
 
 
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turns Ctrl-C and SIGTERM into a flag, so that they cannot strike between two steps of a start."""
-    stop = threading.Event()
+class _StopSignals:
+    """Counts Ctrl-C and SIGTERM, so that they cannot strike between two steps of a start."""
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
+    def __init__(self) -> None:
+        self.count = 0
+        self._heard = threading.Event()
+        self._before: dict[signal.Signals, Any] = {}
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> "_StopSignals":
+        self._before = {
+            number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def wait(self, seconds: float) -> None:
+        """Returns after so long, or as soon as a signal comes."""
+        self._heard.wait(seconds)
+        self._heard.clear()
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        self._heard.set()
 
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -226,6 +256,14 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("fixed.yaml"), metavar="FILE",
         help="where --apply writes the changed configuration; default: %(default)s",
+    )  # fmt: skip
+
+
+def priority_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the place of a queued run among others."""
+    parser.add_argument(
+        "--priority", type=int, default=0, metavar="N",
+        help="runs of a higher one start first; default: %(default)s",
     )  # fmt: skip
 
 

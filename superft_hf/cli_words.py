@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from superft_hf.config import DataConfig
+from superft_hf.engine import control
 from superft_hf.engine.launcher import Launcher
 from superft_hf.evaluation.intervals import wilson_interval
 from superft_hf.paths import HomePaths
 from superft_hf.preflight.smoke import SmokeResult
-from superft_hf.records import Finding, ImageRef, RunRecord, RunState
+from superft_hf.records import Failure, Finding, ImageRef, Remedy, RunRecord, RunState
 from superft_hf.sources.load import shown_reference
 from superft_hf.store import RunStore
 from superft_hf.words import duration, interval, percent, size
@@ -41,6 +43,10 @@ class Call:
         is_there = HomePaths(self.home).database.exists() or self.home.is_file()
         return self.open_store() if is_there else None
 
+    def command(self, *words: str) -> str:
+        """A command for this home, as a person can type it: `superft --home /data/runs resume …`."""
+        return shlex.join(["superft", "--home", str(self.home), *words])
+
 
 def say(text: str) -> None:
     """A message for the person: stdout is for results."""
@@ -52,6 +58,14 @@ def say_error(message: str, hint: str) -> None:
     say(f"Error: {message}")
     if hint:
         say(f"Hint: {hint}")
+
+
+def stopped_hint(call: Call) -> str:
+    """A sentence, after another, when runs wait because a person stopped the supervisor; else nothing."""
+    status = control.supervisor_status(call.home)
+    if not status.is_stopped or status.pid is not None:
+        return ""
+    return f" The supervisor is stopped, so this waits until `{call.command('supervisor', 'start')}`."
 
 
 def write_json(value: Any) -> None:
@@ -70,17 +84,26 @@ def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def sentence(run: RunRecord) -> str:
     """The state of a run in a sentence, with the answer in it."""
     if run.state is RunState.QUEUED:
+        if run.is_held:
+            return f"{run.name} is queued and held."
         return f"{run.name} is queued{': it ' + run.waiting_for if run.waiting_for else ''}."
     if run.state is RunState.STARTING:
-        return f"{run.name} is starting: it prepares model and images."
+        return f"{run.name} is starting: it prepares model and images.{_asked(run)}"
     if run.state is RunState.RUNNING:
-        return f"{run.name} is running: {progress(run)}."
+        return f"{run.name} is running: {progress(run)}.{_asked(run)}"
+    if run.state is RunState.PAUSED:
+        place = f" at step {run.global_step:,} of {run.max_steps:,}" if run.max_steps else ""
+        return f"{run.name} is paused{place}{': ' + run.pause_reason if run.pause_reason else ''}."
     if run.state is RunState.FAILED and run.failure:
         return f"{run.name} failed: {run.failure.message}"
     if run.state is RunState.COMPLETED and run.evaluation:
         parts = [accuracy_words(run, split) for split in ("eval", "test") if split in run.evaluation]
         return f"{run.name} completed: {', '.join(parts)}."
     return f"{run.name} is {run.state}."
+
+
+def _asked(run: RunRecord) -> str:
+    return f" It is asked to {run.request}." if run.request else ""
 
 
 def progress(run: RunRecord) -> str:
@@ -123,6 +146,32 @@ def finding_lines(finding: Finding, data: DataConfig) -> list[str]:
     return [f"{_MARKS[finding.level]}{finding.title}", *(f"       {text}" for text in more)]
 
 
+def failure_lines(failure: Failure, run_id: str, call: Call) -> list[str]:
+    """What a failure's remedies are, each with the command that opens a new run with it."""
+    return [
+        line
+        for number, remedy in enumerate(failure.remedies, 1)
+        for line in remedy_lines(remedy, call.command("repeat", run_id, "--remedy", str(number)))
+    ]
+
+
+def remedy_lines(remedy: Remedy, command: str) -> list[str]:
+    """A remedy, the settings that it changes, and the command for it."""
+    changes = ", ".join(f"{key}={_short_value(value)}" for key, value in remedy.changes.items())
+    return [f"Remedy: {remedy.title} ({changes})", f"  {command}"]
+
+
+def short(text: str, limit: int = 32) -> str:
+    """One line of at most `limit` characters; of a path the end, which tells more."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else "…" + line[-(limit - 1) :]
+
+
+def plain(text: str) -> str:
+    """Text of a log without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def smoke_lines(found: SmokeResult) -> list[str]:
     """What a few steps showed, below the findings."""
     return [
@@ -140,6 +189,11 @@ def smoke_lines(found: SmokeResult) -> list[str]:
 def _image_line(image: ImageRef, data: DataConfig) -> str:
     parts = [image.split, image.label, image.note]
     return f"  {shown_reference(data, image.reference)} ({', '.join(part for part in parts if part)})"
+
+
+def _short_value(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _finite(value: Any) -> Any:

@@ -309,6 +309,18 @@ class TrainingConfig(Group):
         "Steps between two points of the training curve; null: ten points an epoch.",
         ge=1,
     )
+    save_steps: int | None = setting(
+        None, "Save every", "Steps between two checkpoints within an epoch; null: at the end of each epoch.",
+        ge=1, unit="steps",
+    )  # fmt: skip
+    auto_find_batch_size: bool = setting(
+        False, "Find batch size",
+        "When memory runs out: halve the batch, double the accumulation, go on; one process only.",
+    )  # fmt: skip
+    hang_timeout_s: float = setting(
+        1800, "Give up after", "Without a step, a batch or an image in this time the run fails.",
+        ge=30, le=604_800, unit="s",
+    )  # fmt: skip
     dataloader_num_workers: int = setting(
         0, "Loader processes", "Processes that prepare images beside the training process.", ge=0, le=256
     )
@@ -348,12 +360,13 @@ class HardwareConfig(Group):
         "auto", "Memory format", "auto: channels-last for convolutional networks, which is faster."
     )
     threads: int | None = setting(
-        None,
-        "Threads",
-        "CPU threads of each process; null: the cores divided among the processes.",
-        ge=1,
-        le=1024,
+        None, "Threads", "CPU threads of each process; null: its share of the cores.", ge=1, le=1024
     )
+    memory_limit_gb: float | None = setting(
+        None, "Memory limit",
+        "On the CPU, memory of all its processes; null: its share when several runs train at once.",
+        gt=0, le=1e6, unit="GB",
+    )  # fmt: skip
 
 
 class RunConfig(Group):
@@ -376,3 +389,9 @@ class RunConfig(Group):
     training: TrainingConfig = TrainingConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     hardware: HardwareConfig = HardwareConfig()
+
+    @model_validator(mode="after")
+    def _finds_batch_size_alone(self) -> "RunConfig":
+        if self.training.auto_find_batch_size and self.hardware.num_processes > 1:
+            raise ValueError("training.auto_find_batch_size works with one process only: set it to false")
+        return self

@@ -5,6 +5,8 @@ process borders as `kind`, `message` and `hint` (see `superft_hf.records.Failure
 part of the contract: scripts may test it.
 """
 
+import errno
+
 
 class SuperFTError(Exception):
     """The base of every error that is shown to a person without a traceback."""
@@ -93,6 +95,10 @@ class DeviceError(SuperFTError):
     """The devices asked for are not there."""
 
 
+class CudaDriverError(DeviceError):
+    """The GPU's driver and the installed torch do not fit together."""
+
+
 class OutOfMemoryError(SuperFTError):
     """A training step did not fit into memory."""
 
@@ -105,12 +111,37 @@ class OutOfMemoryError(SuperFTError):
         )
 
 
+class MemoryLimitError(OutOfMemoryError):
+    """A run took more memory than its share."""
+
+    def __init__(self, taken: int, limit: int) -> None:
+        SuperFTError.__init__(
+            self,
+            f"A process of the run takes {taken / 1e9:.1f} GB, its share is {limit / 1e9:.1f} GB.",
+            hint="Repeat with a smaller training.per_device_train_batch_size, or let fewer runs train at "
+            "once.",
+        )
+
+
+class EvalOutOfMemoryError(OutOfMemoryError):
+    """An evaluation step did not fit into memory."""
+
+    def __init__(self, batch_size: int, device: str) -> None:
+        SuperFTError.__init__(
+            self,
+            f"Out of memory on {device} while evaluating {batch_size} images at once.",
+            hint=f"Repeat with training.per_device_eval_batch_size {max(1, batch_size // 2)}: it changes "
+            "speed and memory only.",
+        )
+
+
 class DivergedError(SuperFTError):
     """The loss is no longer a number."""
 
-    def __init__(self, step: int, learning_rate: float) -> None:
+    def __init__(self, step: int | None, learning_rate: float) -> None:
+        place = "" if step is None else f" at step {step}"
         super().__init__(
-            f"The loss is no longer a number at step {step}.",
+            f"The loss is no longer a number{place}.",
             hint=f"Repeat with a lower training.learning_rate, such as {learning_rate / 10:.1g}.",
         )
 
@@ -120,11 +151,38 @@ class NothingTrainedError(SuperFTError):
 
 
 class WorkerDiedError(SuperFTError):
-    """The process that trained the run is gone without having said why."""
+    """The process that trained the run is gone without having said why.
+
+    Attributes:
+        returncode: As subprocess has it, negative for a signal; None when it is not known.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", returncode: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.returncode = returncode
 
 
-class InterruptedRunError(SuperFTError):
-    """A person stopped a run that ran in the foreground."""
+class NoProgressError(SuperFTError):
+    """A worker lives, but does not get on."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(
+            f"The run made no progress for {words}, so its worker was ended.",
+            hint="Resume it: it goes on from its last complete checkpoint. Its log has what it said last; "
+            "training.hang_timeout_s is how long a run may stand still.",
+        )
+
+
+class SharedMemoryError(SuperFTError):
+    """The memory that loader processes share with the training process (/dev/shm) is used up."""
+
+
+class OpenFilesError(SuperFTError):
+    """The system lets a process open no further file."""
+
+
+class AccessError(SuperFTError):
+    """A file or folder may not be read or written: no right to it, or a read-only disk."""
 
 
 class MissingPackageError(SuperFTError):
@@ -161,3 +219,29 @@ class BrokenDownloadError(HubError):
 
 class PublishError(SuperFTError):
     """A run could not be published or exported."""
+
+
+class StoreError(HomeError):
+    """The database of the home did not do what was asked: it is in use, damaged, removed or read-only."""
+
+
+class DiskFullError(StoreError):
+    """There is no room on the disk of the home."""
+
+    def __init__(self, home: object) -> None:
+        super().__init__(
+            f"The disk of {home} is full.",
+            hint="Free some space and try again: `superft delete` removes a run that has ended. Runs that "
+            "have ended lose nothing.",
+        )
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk lies behind an error, whoever met it first."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return True
+        if any(mark in str(error) for mark in ("disk is full", "No space left on device")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

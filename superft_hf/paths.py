@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from superft_hf.errors import HomeError, RunNotFoundError
+from superft_hf.errors import DiskFullError, HomeError, RunNotFoundError, is_disk_full
 
 HOME_VARIABLE = "SUPERFT_HOME"
 CACHE_VARIABLE = "SUPERFT_CACHE"
@@ -34,6 +34,8 @@ def make_home(home: Path) -> Path:
         with tempfile.TemporaryFile(dir=home):
             pass
     except OSError as error:
+        if is_disk_full(error):
+            raise DiskFullError(home) from error
         raise HomeError(
             f"The folder {home} cannot be written to: {error.strerror or error}.",
             hint=f"Choose another with --home or {HOME_VARIABLE}, or change its permissions.",
@@ -71,6 +73,11 @@ class HomePaths:
     def supervisor_lock(self) -> Path:
         """Locked by the supervisor for as long as it lives; holds its pid."""
         return self.home / "supervisor.lock"
+
+    @property
+    def supervisor_start_lock(self) -> Path:
+        """Locked from the moment at which somebody starts a supervisor until that has its own lock."""
+        return self.home / "supervisor.start"
 
     @property
     def supervisor_log(self) -> Path:

@@ -31,24 +31,58 @@ TERMINAL_STATES = (RunState.COMPLETED, RunState.DISCARDED)
 
 
 class Request(StrEnum):
-    """What a person asked of a run. Written by the person's side only; the supervisor obeys."""
+    """What a person asked of a run. Written by the person's side only; the worker and the supervisor obey.
 
+    FINISH and PAUSE are obeyed by the worker at its next optimizer step, STOP_HARD and DISCARD by the
+    supervisor at once.
+    """
+
+    FINISH = "finish"
+    PAUSE = "pause"
+    STOP_HARD = "stop hard"
     DISCARD = "discard"
+
+
+class PauseReason(StrEnum):
+    """Why a run is paused. Only after SHUTDOWN it goes on by itself, with the next supervisor."""
+
+    PERSON = "a person paused it"
+    SHUTDOWN = "the machine was shut down"
+    DISK = "too little disk space"
+    STOPPED_HARD = "a person stopped it hard"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change of the configuration that settles a finding or a failure.
+
+    Attributes:
+        title: A button's words: `Leave the copies out of train`.
+        changes: New values of settings by dotted key, such as `{"data.exclude": [...]}`; complete, so that
+            putting them into the form is all there is to do.
+    """
+
+    title: str
+    changes: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run failed.
+    """Why a run failed; made by `superft_hf.doctor.diagnose`.
 
     Attributes:
         kind: The error's class name.
         message: What happened.
         hint: What to do next.
+        log: The last lines of the run's log.
+        remedies: Changes of the configuration with which a new run may succeed.
     """
 
     kind: str
     message: str
     hint: str
+    log: tuple[str, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
@@ -57,6 +91,27 @@ class Failure:
             return cls(error.kind, error.message, error.hint)
         text = str(error).strip().splitlines() or [type(error).__name__]
         return cls(type(error).__name__, text[0][:500], "The log of the run has the details.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Failure":
+        """Makes a failure of what the database or `--json` has; older ones lack log and remedies."""
+        remedies = tuple(Remedy(**one) for one in values.get("remedies", ()))
+        return cls(**{**values, "log": tuple(values.get("log", ())), "remedies": remedies})
+
+
+@dataclass(frozen=True)
+class HomeSettings:
+    """Settings of a home, which are of no single run.
+
+    Attributes:
+        cpu_slots: How many runs train at once on a machine without GPUs.
+        webhook_url: Where a message is sent when a run ends, fails or is paused; None: nowhere.
+        is_supervisor_stopped: Whether a person stopped the supervisor: it is not started by itself then.
+    """
+
+    cpu_slots: int = 1
+    webhook_url: str | None = None
+    is_supervisor_stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +139,11 @@ class RunRecord:
         evaluation: Figures of the best model by split: `{"eval": {...}, "test": {...}}`, without prefixes.
         facts: What the worker found out: class names, image counts by split, device, and so on.
         waiting_for: Why a queued run does not start, in words, or None.
+        priority: Runs of a higher one start first.
+        queued_at: When it was put into the queue last; of equal priority the earlier one starts first.
+        pause_reason: See PauseReason; None unless it is paused.
+        progress_at: When its worker last got on: a step, an evaluation batch, an image opened.
+        worked_s: Seconds at work before its present start: a paused run works several times.
     """
 
     run_id: str
@@ -109,6 +169,11 @@ class RunRecord:
     evaluation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     waiting_for: str | None = None
+    priority: int = 0
+    queued_at: str | None = None
+    pause_reason: str | None = None
+    progress_at: str | None = None
+    worked_s: float = 0.0
 
     @property
     def is_live(self) -> bool:
@@ -245,79 +310,6 @@ class DataInfo:
 
 
 @dataclass(frozen=True)
-class HubEntry:
-    """One line of a search: a repository of the Hub, or what the local cache holds of one.
-
-    Attributes:
-        repo_id: `owner/name`.
-        kind: `model` or `dataset`.
-        author: The owner.
-        downloads: In the last month; None when unknown. Likewise likes.
-        last_modified: UTC, ISO 8601; empty when unknown.
-        task: Such as `image-classification`; empty when unknown.
-        library: Such as `timm`; empty when unknown.
-        licence: As its tags say; empty when unknown.
-        size: Parameters of a model, or the size category of a data set such as `10K<n<100K`; in words.
-        is_gated: Whether its terms have to be accepted first.
-        is_private: Whether only its owner sees it.
-        is_local: Whether it comes from the cache of this machine rather than from the Hub.
-    """
-
-    repo_id: str
-    kind: str
-    author: str = ""
-    downloads: int | None = None
-    likes: int | None = None
-    last_modified: str = ""
-    task: str = ""
-    library: str = ""
-    licence: str = ""
-    size: str = ""
-    is_gated: bool = False
-    is_private: bool = False
-    is_local: bool = False
-
-
-@dataclass(frozen=True)
-class HubPage:
-    """One page of search results.
-
-    Attributes:
-        entries: In the order asked for.
-        next_cursor: What brings the next page; None at the end.
-        note: Why the list is local or empty, as a sentence; empty when the Hub answered.
-    """
-
-    entries: tuple[HubEntry, ...] = ()
-    next_cursor: str | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Whom a token stands for. The token itself is never kept in a record.
-
-    Attributes:
-        name: The user's name on the Hub.
-        organisations: Names of the organisations that the user may publish to.
-        role: `read`, `write`, `fineGrained` or another word of the Hub.
-        token_name: What its owner called it.
-        source: `environment`, `login` (kept by `hf auth login`) or `session` (typed into this browser tab).
-    """
-
-    name: str
-    organisations: tuple[str, ...] = ()
-    role: str = ""
-    token_name: str = ""
-    source: str = ""
-
-    @property
-    def can_write(self) -> bool:
-        """Whether it may be able to publish; of a fine-grained token only a try can tell."""
-        return self.role != "read"
-
-
-@dataclass(frozen=True)
 class ImageRef:
     """One image that a finding is about.
 
@@ -334,20 +326,6 @@ class ImageRef:
     example_id: str
     label: str = ""
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Remedy:
-    """A change of the configuration that settles a finding.
-
-    Attributes:
-        title: A button's words: `Leave the copies out of train`.
-        changes: New values of settings by dotted key, such as `{"data.exclude": [...]}`; complete, so that
-            putting them into the form is all there is to do.
-    """
-
-    title: str
-    changes: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

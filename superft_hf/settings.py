@@ -34,8 +34,8 @@ class Setting:
         is_basic: Whether it stands first in the form.
         is_required: Whether it has no default.
         is_optional: Whether null is a value.
-        kind: `int`, `float`, `str`, `choice`, `choices` (several of them), `texts` (a list) or `pairs` (a
-            mapping of texts).
+        kind: `int`, `float`, `bool`, `str`, `choice`, `choices` (several of them), `texts` (a list) or
+            `pairs` (a mapping of texts).
         choices: The values of a `choice` or `choices`.
         default: None when required.
         minimum: Smallest value, or None.
@@ -63,6 +63,8 @@ class Setting:
     @property
     def limits(self) -> str:
         """The allowed values in words; empty when any will do."""
+        if self.kind == "bool":
+            return "true or false"
         if self.choices:
             return (
                 "one of " + ", ".join(self.choices)
@@ -150,4 +152,6 @@ def plain_number(number: float) -> str:
 
 
 def _yaml_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "null" if value is None else str(value)

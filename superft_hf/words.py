@@ -136,10 +136,10 @@ def duration(seconds: float | None) -> str:
 
 
 def run_duration_s(record: RunRecord, now: datetime | None = None) -> float | None:
-    """Seconds from a run's start to its end, or until now while it is live; None before its start."""
+    """Seconds that a run has been at work, pauses left out; None before its start."""
     if record.started_at is None:
         return None
-    if record.ended_at is None and not record.is_live:
-        return None
-    end = datetime.fromisoformat(record.ended_at) if record.ended_at else now or datetime.now(UTC)
-    return max(0.0, (end - datetime.fromisoformat(record.started_at)).total_seconds())
+    if not record.is_live:
+        return record.worked_s
+    since = (now or datetime.now(UTC)) - datetime.fromisoformat(record.started_at)
+    return record.worked_s + max(0.0, since.total_seconds())

@@ -210,13 +210,15 @@ def fill_with_runs(store: RunStore, count: int = 1000, steps: int = 0) -> None:
         connection.execute(sa.insert(schema.runs), rows)
         for row in rows if steps else []:
             points = [
-                (row["run_id"], step, step / steps, "loss", 2 / (1 + step / 50), row["created_at"])
+                (row["run_id"], step, step, step / steps, "loss", 2 / (1 + step / 50), row["created_at"])
                 for step in range(1, steps + 1)
             ]
             connection.exec_driver_sql(
-                "INSERT INTO metrics (run_id, step, epoch, key, value, time) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO metrics (run_id, row, step, epoch, key, value, time) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 points,
             )
+            connection.exec_driver_sql("INSERT INTO metric_rows VALUES (?, ?, 0)", (row["run_id"], steps))
         connection.exec_driver_sql("COMMIT")
     engine.dispose()
 

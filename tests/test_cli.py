@@ -8,85 +8,30 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from superft_hf import cli, cli_system
-from superft_hf.config import RunConfig
-from superft_hf.config_file import dump_config, parse_config
+from superft_hf.config_file import parse_config
 from superft_hf.engine import control
 from superft_hf.engine.devices import try_lease
-from superft_hf.engine.launcher import Launcher
-from superft_hf.engine.processes import living, stop_processes
+from superft_hf.engine.processes import living
 from superft_hf.paths import HomePaths
-from superft_hf.records import ProcessRecord, RunRecord, RunState
+from superft_hf.records import ProcessRecord, RunState
 from superft_hf.store import RunStore
+
+pytest_plugins = ["tests.cli_fixtures"]
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 COMMANDS = {
-    "check", "delete", "discard", "doctor", "export", "find", "init", "model", "predict", "push",
-    "runs", "serve", "show", "submit", "supervisor", "train",
+    "check", "continue", "delete", "discard", "doctor", "export", "find", "finish", "hold", "init", "let-go",
+    "model", "move", "pause", "predict", "push", "queue", "repeat", "resume", "runs", "serve", "show",
+    "stop-hard", "submit", "supervisor", "train",
 }  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SUPERFT_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def superft(home: Path) -> Callable[..., int]:
-    """Runs a command in this process on the test's home; its workers are stand-ins."""
-    launcher = Launcher(worker=(str(STAND_INS / "worker.py"),))
-    return lambda *words: cli.main(["--home", str(home), *map(str, words)], launcher)
-
-
-@pytest.fixture
-def config_file(tmp_path, make_folder, config_of) -> Callable[[str], Path]:
-    """Writes a configuration with images and model that are there; its name tells the stand-in what to do."""
-    model = tmp_path / "model"
-    model.mkdir()
-    values = {"model_type": "vit", "architectures": ["ViTForImageClassification"], "image_size": 32}
-    (model / "config.json").write_text(json.dumps(values))
-    save_file({"classifier.weight": np.zeros((2, 4), dtype=np.float32)}, model / "model.safetensors")
-    images = make_folder({"cat": 8, "dog": 8})
-
-    def write(name: str) -> Path:
-        config = config_of(images, name=name, model={"name_or_path": str(model)}, hardware={"devices": "cpu"})
-        path = tmp_path / "run.yaml"
-        path.write_text(dump_config(config))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def completed_run(store: RunStore, config_of: Callable[..., RunConfig]) -> RunRecord:
-    """A run that completed, without a model folder."""
-    run = store.create_run(config_of("x", name="complete"), by="test", state=RunState.STARTING)
-    store.change_state(
-        run.run_id, (RunState.STARTING,), RunState.COMPLETED, by="worker", global_step=10, max_steps=10,
-        epoch=1.0, num_train_epochs=1.0, best_value=0.6, best_step=10, accuracy=0.75,
-        evaluation={"eval": {"accuracy": 0.75}, "test": {"accuracy": 0.5}},
-        facts={"counts": {"eval": 8, "test": 8}},
-    )  # fmt: skip
-    return store.get_run(run.run_id)
-
-
-@pytest.fixture
-def stand_in_supervisor(home: Path, store: RunStore) -> Iterator[int]:
-    """A supervisor of this home, in a process of its own, whose workers are stand-ins."""
-    command = [sys.executable, str(STAND_INS / "supervisor.py"), str(home), "60"]
-    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
-    while control.supervisor_pid(home) is None:
-        assert process.poll() is None
-        time.sleep(0.05)
-    yield process.pid
-    process.kill()
-    process.wait()
-    for run in store.list_runs():
-        stop_processes(lambda run_id=run.run_id: store.read_processes(run_id), grace_s=1)
+def _own_cache(own_cache: Path) -> None:
+    """For commands that run in a process of their own."""
 
 
 def test_make_parser__has_every_command_and_no_other():
@@ -216,7 +161,7 @@ def test_train__completes(superft, home, store, config_file, capsys):
     ("name", "message", "hint"),
     [
         ("fail", "Out of memory with 32 images a step.", "Take 16."),
-        ("die 9", "The worker was killed (signal 9); the system may have been out of memory.", "Start the"),
+        ("die 9", "The worker was killed (signal 9); the system may have been out of memory.", "Resume the"),
         ("exit 3", "The worker ended with exit code 3; it said last: it was the weather", "The log of the"),
     ],
 )
@@ -232,26 +177,59 @@ def test_train__fails(superft, store, config_file, name, message, hint, capsys):
     assert shown["failure"]["kind"] in ("OutOfMemoryError", "WorkerDiedError")
 
 
-def test_train__stopped_by_ctrl_c(home, store, config_file, tmp_path):
+@pytest.fixture
+def train_command(home, store, config_file, kill_workers) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts `superft train` in a process of its own, and returns it once the stand-in is at work."""
     code = (
         "import sys; from superft_hf import cli; from superft_hf.engine.launcher import Launcher;"
         "sys.exit(cli.main(sys.argv[2:], Launcher(worker=(sys.argv[1],))))"
     )
-    words = [str(STAND_INS / "worker.py"), "--home", str(home), "train", str(config_file("sleep 60"))]
-    process = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while not (runs := store.list_runs([RunState.RUNNING])):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str) -> subprocess.Popen[str]:
+        words = [str(STAND_INS / "worker.py"), "--home", str(home), "train", str(config_file(name))]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen([sys.executable, "-c", code, *words], **pipes))
+        deadline = time.monotonic() + 30
+        while not store.list_runs([RunState.RUNNING]):
+            assert time.monotonic() < deadline and started[0].poll() is None
+            time.sleep(0.05)
+        return started[0]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_train__a_signal_pauses(home, store, train_command, number):
+    process = train_command("pausable 60")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    (run,) = store.list_runs()
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, "a person paused it")
+    assert "Pausing at the next step; Ctrl-C again stops hard." in err
+    assert "pausable 60 is paused at step 4 of 10: a person paused it." in err
+    assert f"Resume it with `superft --home {home} resume {run.run_id}`." in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert not living(store.read_processes(run.run_id))
+
+
+def test_train__a_second_signal_stops_hard(store, train_command):
+    process = train_command("stubborn 60")
+    process.send_signal(signal.SIGINT)
+    assert any("Pausing" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 1
-    run = store.get_run(runs[0].run_id)
-    assert (run.state, run.failure.kind) == (RunState.FAILED, "InterruptedRunError")
+    (run,) = store.list_runs()
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, "a person stopped it hard")
     assert not living(store.read_processes(run.run_id))
-    config = store.run_paths(run.run_id).config
-    assert f"`superft --home {home} train {config}`" in err
-    assert "Traceback" not in err
+    assert "Stopping hard" in err
+    assert f"resume {run.run_id}`" in err
 
 
 def test_train__waits_for_the_cpu(superft, store, config_file, config_of, monkeypatch, capsys):
@@ -290,16 +268,6 @@ def test_submit_show_runs_discard_delete(superft, home, store, config_file, stan
     assert not store.run_paths(run_id).folder.exists()
 
 
-def test_supervisor_status_and_stop(superft, home, stand_in_supervisor, capsys):
-    assert superft("supervisor", "status", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"pid": stand_in_supervisor}
-    assert superft("supervisor", "stop") == 0
-    assert control.supervisor_pid(home) is None
-    assert superft("supervisor", "status") == 0
-    assert "No supervisor works" in capsys.readouterr().out
-    assert superft("supervisor", "stop") == 0
-
-
 def test_show__completed(superft, store, completed_run, capsys):
     run = completed_run
     store.log_metrics(run.run_id, 10, 1.0, {"eval_accuracy": 0.75, "grad_norm": float("nan")})
@@ -307,9 +275,12 @@ def test_show__completed(superft, store, completed_run, capsys):
     shown = json.loads(capsys.readouterr().out)
     promised = {
         "run_id", "name", "state", "failure", "progress", "process", "config", "metrics", "best",
-        "evaluation",
+        "evaluation", "priority", "pause_reason", "request", "events", "advice",
     }  # fmt: skip
     assert promised <= shown.keys()
+    assert [(one["by"], one["what"]) for one in shown["events"]] == [
+        ("test", "created"), ("worker", "completed")
+    ]  # fmt: skip
     assert shown["progress"] == {"global_step": 10, "max_steps": 10, "epoch": 1.0, "num_train_epochs": 1.0}
     assert shown["process"] is None
     assert shown["config"]["training"]["num_train_epochs"] == 5
@@ -324,14 +295,53 @@ def test_show__completed(superft, store, completed_run, capsys):
     assert "accuracy  75.0 %  50.0 %" in text
 
 
-def test_show__an_unfinished_run_brings_a_supervisor(superft, home, store, config_of, monkeypatch, capsys):
-    started: list[Path] = []
-    monkeypatch.setattr(control, "_start_supervisor", started.append)
+def test_show__an_unfinished_run_brings_a_supervisor(superft, home, store, config_of, no_supervisor, capsys):
     run = store.create_run(config_of("x"), by="test", state=RunState.STARTING)
     store.record_process(run.run_id, ProcessRecord(os.getpid(), 0.0, "rank 0"))
     assert superft("show", run.run_id) == 0
     assert superft("runs") == 0
-    assert started == [home, home]
+    assert no_supervisor == [home, home]
+
+
+def test_show__a_paused_run_says_how_to_go_on(superft, home, store, config_of, capsys):
+    run = store.create_run(config_of("x", name="resting"), by="test", state=RunState.STARTING, priority=2)
+    changes = {"pause_reason": "too little disk space", "global_step": 3, "max_steps": 10}
+    store.change_state(run.run_id, (RunState.STARTING,), RunState.PAUSED, by="worker", **changes)
+    assert superft("show", run.run_id) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(
+        "resting is paused at step 3 of 10: too little disk space.\nHint: Resume it with `"
+    )
+    assert f"superft --home {home} resume {run.run_id}" in text
+    assert superft("show", run.run_id, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["pause_reason"], shown["priority"], shown["request"]) == ("too little disk space", 2, None)
+
+
+def test_runs__of_some_states(superft, store, config_of, completed_run, capsys):
+    failed = store.create_run(config_of("x", name="broken"), by="test")
+    store.change_state(failed.run_id, (RunState.QUEUED,), RunState.FAILED, by="test")
+    assert superft("runs", "--state", "failed", "--json") == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["broken"]
+    assert superft("runs", "--state", "failed", "--state", "completed", "--json") == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["broken", "complete"]
+    assert superft("runs", "--state", "paused") == 0
+    out, err = capsys.readouterr()
+    assert (out, "No run is paused." in err) == ("", True)
+
+
+def test_a_home_that_can_only_be_read_is_shown(superft, store, config_of, monkeypatch, no_supervisor, capsys):
+    store.create_run(config_of("x", name="waiting"), by="test")
+    open_store = RunStore.__init__
+
+    def open_to_read(self: RunStore, folder: Path) -> None:
+        open_store(self, folder)
+        self.is_read_only = True
+
+    monkeypatch.setattr(RunStore, "__init__", open_to_read)
+    assert superft("runs") == 0
+    assert no_supervisor == []
+    assert "waiting" in capsys.readouterr().out
 
 
 def test_check__fine_and_blocked(superft, home, config_file, capsys):

@@ -1,8 +1,11 @@
-"""What the README says about settings is what the declaration says."""
+"""What the README says about settings and commands is what the declarations say."""
 
+import argparse
 from pathlib import Path
 
+from superft_hf.cli import make_parser
 from superft_hf.settings import all_settings, settings_table
+from superft_hf.verbs import DISCARD, FINISH, PAUSE, RESUME, STOP_HARD
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
@@ -18,3 +21,17 @@ def test_the_table_of_settings_is_made_from_the_declaration():
 def test_every_setting_is_named():
     text = README.read_text(encoding="utf-8")
     assert [one.key for one in all_settings() if f"`{one.key}`" not in text] == []
+
+
+def test_every_command_is_named():
+    text = README.read_text(encoding="utf-8")
+    actions = make_parser()._actions
+    (commands,) = (one.choices for one in actions if isinstance(one, argparse._SubParsersAction))
+    assert [name for name in commands if f"`superft {name}" not in text] == []
+
+
+def test_every_verb_is_explained():
+    text = README.read_text(encoding="utf-8")
+    part = text.split("## Runs that cannot be lost")[1].split("\n## ")[0]
+    for verb in (FINISH, PAUSE, RESUME, STOP_HARD, DISCARD):
+        assert f"| {verb.name.replace('-', ' ')} |" in part

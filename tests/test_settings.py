@@ -6,7 +6,7 @@ from superft_hf.settings import GROUP_TITLES, all_settings, find_setting, settin
 def test_every_setting_has_words_and_a_kind_a_form_can_draw():
     for one in all_settings():
         assert one.title and one.description.endswith("."), one.key
-        assert one.kind in ("int", "float", "str", "choice", "choices", "texts", "pairs"), one.key
+        assert one.kind in ("int", "float", "bool", "str", "choice", "choices", "texts", "pairs"), one.key
         assert one.group in GROUP_TITLES, one.key
         assert bool(one.choices) == (one.kind in ("choice", "choices")), one.key
 
@@ -43,6 +43,13 @@ def test_a_choice_a_list_and_a_text():
     assert find_setting("training.report_to").kind == "choices"
     assert find_setting("training.report_to").limits.startswith("any of tensorboard, ")
     assert find_setting("hardware.devices").kind == "str"
+
+
+def test_a_switch():
+    one = find_setting("training.auto_find_batch_size")
+    assert (one.kind, one.default, one.limits) == ("bool", False, "true or false")
+    (row,) = [line for line in settings_table().splitlines() if f"`{one.key}`" in line]
+    assert row.startswith("| `training.auto_find_batch_size` | `false` | true or false | ")
 
 
 def test_the_basic_settings_are_few():

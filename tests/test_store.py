@@ -225,34 +225,34 @@ def test_metrics_come_back_in_the_order_in_which_they_were_logged(store):
 def test_a_tail_query_reads_only_what_is_new(store):
     run_id, other = create(store), create(store)
     store.log_metrics(run_id, 1, 0.1, {"loss": 3.0})
-    seen = store.last_metric_row(run_id)
+    seen = store.metrics_version(run_id).last_row
     store.log_metrics(other, 1, 0.1, {"loss": 9.0})
     store.log_metrics(run_id, 2, 0.2, {"loss": 2.0, "grad_norm": 1.0})
     assert store.read_metrics(run_id, after_row=seen)["value"].tolist() == [2.0, 1.0]
     assert store.read_metrics(run_id, after_row=seen, keys=["grad_norm"])["value"].tolist() == [1.0]
-    assert store.read_metrics(run_id, after_row=store.last_metric_row(run_id)).empty
+    assert store.read_metrics(run_id, after_row=store.metrics_version(run_id).last_row).empty
 
 
 def test_a_point_logged_again_replaces_the_old_one_and_counts_as_new(store):
     run_id = create(store)
     store.log_metrics(run_id, 1, 0.1, {"loss": 3.0})
     store.log_metrics(run_id, 2, 0.2, {"loss": 2.0})
-    seen = store.last_metric_row(run_id)
+    seen = store.metrics_version(run_id).last_row
     store.log_metrics(run_id, 1, 0.1, {"loss": 2.5})
     fresh = store.read_metrics(run_id, after_row=seen)
     assert fresh[["step", "value"]].values.tolist() == [[1, 2.5]]
     assert store.read_metrics(run_id)["value"].tolist() == [2.0, 2.5]
 
 
-def test_rows_are_never_used_again_even_after_the_last_was_deleted(store):
-    run_id = create(store, state=RunState.RUNNING)
+def test_rows_are_never_used_again_even_after_the_last_was_removed(store):
+    run_id = create(store)
     store.log_metrics(run_id, 1, 0.1, {"loss": 3.0})
-    row = store.last_metric_row(run_id)
-    store.change_state(run_id, [RunState.RUNNING], RunState.COMPLETED, by="worker")
-    store.delete_run(run_id)
-    other = create(store)
-    store.log_metrics(other, 1, 0.1, {"loss": 3.0})
-    assert store.last_metric_row(other) > row
+    store.log_metrics(run_id, 2, 0.2, {"loss": 2.0})
+    assert store.metrics_version(run_id) == (2, 0)
+    store.drop_metrics_after(run_id, 1)
+    store.log_metrics(run_id, 2, 0.2, {"loss": 1.0})
+    assert store.metrics_version(run_id) == (3, 1)
+    assert store.read_metrics(run_id, after_row=2)[["step", "value"]].values.tolist() == [[2, 1.0]]
 
 
 def test_what_is_not_a_number_stays_not_a_number(store):
@@ -270,7 +270,7 @@ def test_no_points_are_an_empty_table_of_the_same_kind(store):
     store.log_metrics(run_id, 1, 0.1, {})
     points = store.read_metrics(run_id)
     assert points.empty and points["value"].dtype == "float64" and points["step"].dtype == "int64"
-    assert store.last_metric_row(run_id) == 0 and store.last_values(run_id) == {}
+    assert store.metrics_version(run_id).last_row == 0 and store.last_values(run_id) == {}
 
 
 def test_last_values_are_those_of_the_highest_step(store):
@@ -332,14 +332,13 @@ def test_a_thousand_runs_of_a_thousand_steps_are_read_without_their_history(stor
         connection.execute(sa.insert(schema.runs), [{**row, "run_id": run_id} for run_id in runs])
         connection.exec_driver_sql(
             "WITH RECURSIVE steps(step) AS (SELECT 1 UNION ALL SELECT step + 1 FROM steps WHERE step < 1000) "
-            "INSERT INTO metrics (run_id, step, epoch, key, value, time) "
-            "SELECT run_id, step, 1, 'loss', 1.0 / step, '2026' FROM runs CROSS JOIN steps"
+            "INSERT INTO metrics (run_id, row, step, epoch, key, value, time) "
+            "SELECT run_id, step, step, 1, 'loss', 1.0 / step, '2026' FROM runs CROSS JOIN steps"
         )
         connection.exec_driver_sql("COMMIT")
     engine.dispose()
     begin = time.perf_counter()
     assert len(store.list_runs()) == 1000
     assert len(store.read_metrics(runs[500])) == 1000
-    last = store.last_metric_row(runs[500])
-    assert store.read_metrics(runs[500], after_row=last - 3)["step"].tolist() == [998, 999, 1000]
+    assert store.read_metrics(runs[500], after_row=997)["step"].tolist() == [998, 999, 1000]
     assert time.perf_counter() - begin < 1.0

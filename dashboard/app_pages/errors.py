@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, choice, examples, formats, gallery, headlines, messages, readers, state
+from dashboard import (
+    charts,
+    choice,
+    dialogs,
+    examples,
+    formats,
+    gallery,
+    headlines,
+    messages,
+    readers,
+    state,
+)
 from dashboard.confusion_chart import confusion_figure
 from dashboard.look import card_head
 from superft_hf.errors import DataNotFoundError
@@ -32,7 +43,7 @@ def draw_page() -> None:
     head = st.container()
     split, is_shares, step = _draw_controls(record, steps, is_test_open)
     if record.is_unfinished:
-        _follow(record.run_id, len(steps))
+        dialogs.poll(_follow, "2s", record.run_id, len(steps))
     if split == "test" and not _may_show_test(record, head, is_test_open):
         return
     try:
@@ -56,7 +67,7 @@ def _draw_nothing_yet(record: RunRecord) -> None:
             "This page shows them by itself; nothing has to be pressed.",
             ":material/hourglass_top:",
         )
-        _follow(record.run_id, 0)
+        dialogs.poll(_follow, "2s", record.run_id, 0)
     else:
         choice.show_head(record, f"{formats.plain(record.name)} ended before its first evaluation.", "")
         messages.empty("There are no predictions to look at.", "The Run page says why, and repeats the run.")
@@ -64,7 +75,6 @@ def _draw_nothing_yet(record: RunRecord) -> None:
         state.open_page(state.RUN_PAGE, record.run_id)
 
 
-@st.fragment(run_every="2s")
 def _follow(run_id: str, num_drawn: int) -> None:
     """Draws the page anew when an evaluation was added or the run ended, and only then."""
     if len(examples.steps(run_id, "eval")) != num_drawn or not readers.run(run_id).is_unfinished:

@@ -4,17 +4,29 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard import formats, messages, readers, runs_table, state
-from superft_hf.engine import control
-from superft_hf.errors import StateError, SuperFTError
-from superft_hf.records import RunRecord, RunState
+from dashboard import (
+    dialogs,
+    formats,
+    home_settings,
+    messages,
+    queue_panel,
+    readers,
+    run_verbs,
+    runs_table,
+    state,
+)
+from superft_hf import verbs
+from superft_hf.errors import SuperFTError
+from superft_hf.records import UNFINISHED_STATES, RunRecord, RunState
+from superft_hf.verbs import Verb
 
 PAGE_SIZE = 20
-VERBS = {"delete": "Delete", "discard": "Discard"}
-_LOSES = {
-    "delete": "Record, model, predictions and log are removed. This cannot be undone.",
-    "discard": "Training stops and the weights are removed; the record stays.",
-}
+_DELETE = Verb(
+    "delete", "Delete", "Record, model, predictions and log are removed.", "delete_forever",
+    tuple(one for one in RunState if one not in UNFINISHED_STATES), is_final=True,
+)  # fmt: skip
+# Of several runs at once, what stops them or takes something away is asked before it is done.
+_ASKED_FIRST = {verb.name: verb for verb in (verbs.PAUSE, verbs.DISCARD, _DELETE)}
 
 
 def page() -> None:
@@ -22,7 +34,7 @@ def page() -> None:
     if not readers.run_list():
         _empty()
         return
-    _panel()
+    dialogs.poll(_panel, "2s")
     asked = state.get_value(state.RUNS_ASKED)
     if asked:
         _confirm(*asked)
@@ -35,13 +47,16 @@ def _empty() -> None:
         st.switch_page(state.START_PAGE)
 
 
-@st.fragment(run_every="2s")
 def _panel() -> None:
     records = readers.run_list()
     if not records:
         st.rerun()
     st.title(_sentence(records), anchor=False)
-    st.caption(_counts(records))
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.caption(_counts(records), width="content")
+        home_settings.draw()
+    with st.container():
+        queue_panel.draw(records)
     shown = _filtered(records)
     num_pages = max(1, -(-len(shown) // PAGE_SIZE))
     table, below = st.container(), st.container()
@@ -57,9 +72,6 @@ def _panel() -> None:
             messages.empty("No run matches", "Change the filters above.", icon=":material/filter_alt_off:")
     with below:
         _verbs(selected)
-    waiting = [record for record in reversed(records) if record.state is RunState.QUEUED]
-    if waiting:
-        _queue(waiting)
 
 
 def _sentence(records: Sequence[RunRecord]) -> str:
@@ -114,8 +126,6 @@ def _verbs(selected: Sequence[RunRecord]) -> None:
     """What can be done with the selected rows; a verb that does not fit is disabled."""
     one = selected[0] if len(selected) == 1 else None
     run_ids = [record.run_id for record in selected]
-    are_unfinished = bool(selected) and all(record.is_unfinished for record in selected)
-    are_ended = bool(selected) and not any(record.is_unfinished for record in selected)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", icon=":material/arrow_forward:", disabled=one is None, key="runs_open"):
             state.open_page(state.RUN_PAGE, run_ids[0])
@@ -127,43 +137,54 @@ def _verbs(selected: Sequence[RunRecord]) -> None:
             "Repeat with changes", icon=":material/content_copy:", disabled=one is None, key="runs_repeat"
         ):
             state.repeat_run(run_ids[0])
-        if st.button(
-            "Discard", type="tertiary", icon=":material/close:", disabled=not are_unfinished,
-            key="runs_discard",
-            help="Stops it and removes its weights; its record stays.",
-        ):  # fmt: skip
-            _ask("discard", run_ids)
-        if st.button(
-            "Delete", type="tertiary", icon=":material/delete:", disabled=not are_ended, key="runs_delete",
-            help="Removes the record and the folder of runs that have ended.",
-        ):  # fmt: skip
-            _ask("delete", run_ids)
+        is_letting_go = bool(selected) and all(record.is_held for record in selected)
+        for verb in (verbs.PAUSE, verbs.RESUME, verbs.LET_GO if is_letting_go else verbs.HOLD):
+            _verb_button(verb, selected, "secondary")
+        for verb in (verbs.DISCARD, _DELETE):
+            _verb_button(verb, selected, "tertiary")
         st.caption(
             f"{len(selected)} selected." if selected else "Select rows to act on them.", width="content"
         )
 
 
-def _ask(verb: str, run_ids: list[str]) -> None:
-    state.put_value(state.RUNS_ASKED, (verb, run_ids))
-    st.rerun()
+def _verb_button(verb: Verb, selected: Sequence[RunRecord], kind: str) -> None:
+    """A verb for all selected runs; disabled unless it fits each of them."""
+    is_fitting = bool(selected) and all(verb in _fitting(record) for record in selected)
+    name = "hold" if verb is verbs.LET_GO else verb.name
+    if not st.button(
+        verb.title, type=kind, icon=f":material/{verb.icon}:", disabled=not is_fitting,
+        key=f"runs_{name}", help=verb.consequence,
+    ):  # fmt: skip
+        return
+    run_ids = [record.run_id for record in selected]
+    if verb.name in _ASKED_FIRST:
+        state.put_value(state.RUNS_ASKED, (verb.name, run_ids))
+        st.rerun()
+    elif all([run_verbs.act(verb, run_id) for run_id in run_ids]):
+        st.rerun()
+
+
+def _fitting(record: RunRecord) -> list[Verb]:
+    return [*verbs.fitting_verbs(record), *([_DELETE] if record.state in _DELETE.states else [])]
 
 
 def _close() -> None:
     state.drop_value(state.RUNS_ASKED)
 
 
-def _confirm(verb: str, run_ids: list[str]) -> None:
-    title = f"{VERBS[verb]} {formats.counted(len(run_ids), 'run')}?"
-    st.dialog(title, on_dismiss=_close)(_confirmation)(verb, run_ids)
+def _confirm(name: str, run_ids: list[str]) -> None:
+    title = f"{_ASKED_FIRST[name].title} {formats.counted(len(run_ids), 'run')}?"
+    st.dialog(title, on_dismiss=_close)(_confirmation)(_ASKED_FIRST[name], run_ids)
 
 
-def _confirmation(verb: str, run_ids: list[str]) -> None:
+def _confirmation(verb: Verb, run_ids: list[str]) -> None:
     names = [f"**{formats.plain(one.name)}**" for one in readers.run_list() if one.run_id in run_ids]
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    st.markdown(f"{listed}  \n{_LOSES[verb]}")
+    final = "  \n:yellow[:material/warning: This cannot be undone.]" if verb.is_final else ""
+    st.markdown(f"{listed}  \n{verb.consequence}{final}")
     with st.container(horizontal=True):
-        is_sure = st.button(VERBS[verb], type="primary", key=f"runs_sure_{verb}")
-        if st.button("Keep", key="runs_keep"):
+        is_sure = st.button(verb.title, type="primary", key=f"runs_sure_{verb.name}")
+        if st.button("Keep" if verb.is_final else "Leave", key="runs_keep"):
             _close()
             st.rerun()
     if is_sure and all([_act(verb, run_id) for run_id in run_ids]):
@@ -171,57 +192,16 @@ def _confirmation(verb: str, run_ids: list[str]) -> None:
         st.rerun()
 
 
-def _act(verb: str, run_id: str) -> bool:
+def _act(verb: Verb, run_id: str) -> bool:
+    if verb is not _DELETE:
+        return run_verbs.act(verb, run_id)
     try:
-        if verb == "delete":
-            readers.store().delete_run(run_id)
-            state.forget_run(run_id)
-        else:
-            control.discard(readers.store(), run_id, by="page")
+        readers.store().delete_run(run_id)
     except SuperFTError as error:
         messages.show(error)
         return False
+    state.forget_run(run_id)
     return True
-
-
-def _queue(waiting: Sequence[RunRecord]) -> None:
-    with st.container(border=True):
-        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.subheader("Queue", anchor=False, width="content")
-            st.markdown(":small[:gray[runs in this order, one at a time]]", width="content")
-        is_next_found = False
-        for place, record in enumerate(waiting, 1):
-            is_next = not is_next_found and not record.is_held
-            is_next_found = is_next_found or is_next
-            _queue_row(record, "next" if is_next else "held" if record.is_held else str(place))
-
-
-def _queue_row(record: RunRecord, place: str) -> None:
-    epochs = formats.counted(readers.config(record.run_id).training.num_train_epochs, "epoch")
-    why = record.waiting_for or ("waits until it is let go" if record.is_held else "waits its turn")
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        with st.container(horizontal=True, width="stretch", vertical_alignment="center"):
-            st.badge(place, color="yellow" if record.is_held else "gray")
-            st.markdown(f"**{formats.plain(record.name)}**", width="content")
-            st.markdown(f":small[:gray[{formats.plain(why)} · {epochs}]]", width="content")
-        with st.container(horizontal=True, width="content"):
-            label, icon = ("Let go", "play_arrow") if record.is_held else ("Hold", "pan_tool")
-            if st.button(label, type="tertiary", icon=f":material/{icon}:", key=f"runs_hold_{record.run_id}"):
-                _hold(record)
-            if st.button(
-                "Discard", type="tertiary", icon=":material/close:", key=f"runs_drop_{record.run_id}"
-            ) and _act("discard", record.run_id):
-                st.rerun()
-
-
-def _hold(record: RunRecord) -> None:
-    try:
-        readers.store().set_held(record.run_id, not record.is_held, by="page")
-        control.ensure_supervisor(readers.store().home)
-    except StateError as error:
-        messages.show(error)
-        return
-    st.rerun()
 
 
 page()

@@ -1,26 +1,33 @@
-"""What a page or a command may do to runs: queue one, discard one, and see to it that a supervisor lives."""
+"""What a page or a command may do to runs and to the supervisor.
 
+A verb is only recorded here: the worker or the supervisor obeys, so each verb sees to it that one lives.
+"""
+
+import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from superft_hf.config import RunConfig
-from superft_hf.engine.settling import needs_supervisor
+from superft_hf.engine.settling import is_gone, look_at_processes, needs_supervisor, settle_gone
 from superft_hf.errors import HomeError, StateError
 from superft_hf.hub.fetch import fetch, is_here
 from superft_hf.hub.models import require_model
 from superft_hf.paths import HomePaths
 from superft_hf.preflight import report as preflight
-from superft_hf.records import Request, RunRecord
+from superft_hf.records import LIVE_STATES, Request, RunRecord
 from superft_hf.samples import SAMPLE_PREFIX
 from superft_hf.store import RunStore
 
 _POLL_S = 0.1
+_STOP_TIMEOUT_S = 10.0
 
 OnBytes = Callable[[int, int | None], None]
 """Hears how many bytes of a download are here, and of how many; None until that is known."""
@@ -78,16 +85,68 @@ def prepare(
     return config
 
 
-def discard(store: RunStore, run_id: str, by: str = "page") -> RunRecord:
-    """Asks for a run to be stopped and its weights to be removed; its record stays.
+def finish(store: RunStore, run_id: str, by: str = "page") -> RunRecord:
+    """Asks for a run to stop at its next step and to end as completed, with its best epoch so far.
 
     Raises:
         RunNotFoundError: If there is no such run.
-        StateError: If it is completed, or discarded already.
+        StateError: If it is not at work; likewise for the other verbs where they do not fit.
     """
-    record = store.set_request(run_id, Request.DISCARD, by=by)
+    return _ask(store, run_id, Request.FINISH, by)
+
+
+def pause(store: RunStore, run_id: str, by: str = "page") -> RunRecord:
+    """Asks for a run to stop at its next step, with a checkpoint from which it can go on."""
+    return _ask(store, run_id, Request.PAUSE, by)
+
+
+def stop_hard(store: RunStore, run_id: str, by: str = "page") -> RunRecord:
+    """Asks for the processes of a run to be ended at once; it is paused at its last complete checkpoint."""
+    return _ask(store, run_id, Request.STOP_HARD, by)
+
+
+def discard(store: RunStore, run_id: str, by: str = "page") -> RunRecord:
+    """Asks for a run to be stopped and its weights to be removed; its record stays."""
+    return _ask(store, run_id, Request.DISCARD, by)
+
+
+def resume(store: RunStore, run_id: str, by: str = "page") -> RunRecord:
+    """Queues a paused or failed run again; it goes on from its last complete checkpoint."""
+    record = store.requeue(run_id, by=by)
     ensure_supervisor(store.home)
     return record
+
+
+def pause_all(store: RunStore, by: str, timeout_s: float) -> list[RunRecord]:
+    """Pauses every live run and waits for it; without a supervisor, which would start the next ones.
+
+    Args:
+        store: Where the runs are.
+        by: Who asks, for the runs' events.
+        timeout_s: How long to wait for all of them together.
+
+    Returns:
+        The runs that were live, as they are now.
+
+    Raises:
+        StateError: If some are still at work after that time; they pause whenever they get to it.
+    """
+    run_ids = [run.run_id for run in store.list_runs(LIVE_STATES)]
+    for run_id in run_ids:
+        try:
+            store.set_request(run_id, Request.PAUSE, by=by)
+        except StateError:  # it has ended meanwhile, or is being discarded
+            continue
+    deadline = time.monotonic() + timeout_s
+    while left := [run for run in map(store.get_run, run_ids) if not _is_settled(store, run, by)]:
+        if time.monotonic() >= deadline:
+            names = ", ".join(run.name for run in left)
+            raise StateError(
+                f"Not paused within {timeout_s:.0f} s: {names}.",
+                hint="They pause at their next step; `superft stop-hard RUN` ends one that does not answer.",
+            )
+        time.sleep(_POLL_S)
+    return [store.get_run(run_id) for run_id in run_ids]
 
 
 def wait_for(
@@ -142,26 +201,117 @@ def supervisor_pid(home: Path) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class SupervisorStatus:
+    """How it stands with the supervisor of a home.
+
+    Attributes:
+        pid: Its process; None when none lives.
+        is_stopped: Whether a person stopped it, so that it is not started by itself.
+        is_needed: Whether a run waits for one.
+    """
+
+    pid: int | None
+    is_stopped: bool
+    is_needed: bool
+
+
+def supervisor_status(home: Path) -> SupervisorStatus:
+    """How it stands with the supervisor of a home that may not exist yet."""
+    pid = supervisor_pid(home)
+    if not HomePaths(home).database.exists():
+        return SupervisorStatus(pid, is_stopped=False, is_needed=False)
+    store = RunStore(home)
+    try:
+        return SupervisorStatus(pid, store.read_settings().is_supervisor_stopped, needs_supervisor(store))
+    finally:
+        store.close()
+
+
 def ensure_supervisor(home: Path) -> None:
-    """Starts a supervisor if a run needs one and none lives. Two at once do no harm: the second leaves.
+    """Starts a supervisor if a run needs one, none lives, and no person stopped it.
+
+    Two at once do no harm: the second leaves.
 
     Raises:
         HomeError: If the home or its database cannot be used, or the process cannot be started.
     """
-    if supervisor_pid(home) is not None or not HomePaths(home).database.exists():
+    if supervisor_pid(home) is not None:
         return
-    store = RunStore(home)
-    try:
-        is_needed = needs_supervisor(store)
-    finally:
-        store.close()
-    if is_needed:
+    status = supervisor_status(home)
+    if status.is_needed and not status.is_stopped:
         _start_supervisor(home)
 
 
+def start_supervisor(home: Path) -> None:
+    """Starts a supervisor, also where a person stopped it before; from now on it is started by itself again.
+
+    Raises:
+        HomeError: As ensure_supervisor.
+    """
+    store = RunStore(home)
+    try:
+        store.change_settings(is_supervisor_stopped=False)
+    finally:
+        store.close()
+    if supervisor_pid(home) is None:
+        _start_supervisor(home)
+
+
+def stop_supervisor(home: Path) -> int | None:
+    """Ends the supervisor and returns when it is gone; workers go on, and none is started by itself.
+
+    Returns:
+        The process that has ended; None when there was none.
+
+    Raises:
+        StateError: If it does not end.
+    """
+    if not HomePaths(home).database.exists():
+        return None
+    store = RunStore(home)
+    try:
+        store.change_settings(is_supervisor_stopped=True)
+    finally:
+        store.close()
+    pid = supervisor_pid(home)
+    if pid is None:
+        return None
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGUSR1)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while supervisor_pid(home) == pid:
+        if time.monotonic() >= deadline:
+            raise StateError(
+                f"The supervisor, process {pid}, does not end.",
+                hint=f"End it with `kill -9 {pid}`; runs go on.",
+            )
+        time.sleep(_POLL_S / 2)
+    return pid
+
+
+def _ask(store: RunStore, run_id: str, request: Request, by: str) -> RunRecord:
+    record = store.set_request(run_id, request, by=by)
+    ensure_supervisor(store.home)
+    return record
+
+
+def _is_settled(store: RunStore, run: RunRecord, by: str) -> bool:
+    """Whether nothing works on the run any more; one whose worker died meanwhile is settled by this."""
+    processes = look_at_processes(store, run.run_id)
+    if run.is_live and is_gone(run, processes):
+        settle_gone(store, run.run_id, by=by)
+    return not processes.living and not store.get_run(run.run_id).is_live
+
+
 def _start_supervisor(home: Path) -> None:
+    """Starts the process, unless another is about to begin: it takes a second until it holds its lock."""
+    descriptor = _claim_start(home)
+    if descriptor is None:
+        return
     # -P: a file of the user's in the present folder, such as queue.py, must not stand for a library.
     command = [sys.executable, "-P", "-m", "superft_hf.engine.supervisor", str(home)]
+    command += ["--claim", str(descriptor)]
     try:
         with HomePaths(home).supervisor_log.open("ab") as log:
             process = subprocess.Popen(
@@ -171,13 +321,34 @@ def _start_supervisor(home: Path) -> None:
                 stderr=log,
                 start_new_session=True,
                 close_fds=True,
+                pass_fds=[descriptor],
             )
     except OSError as error:
         raise HomeError(
             f"The supervisor could not be started: {error}.", hint="Look after free memory and disk space."
         ) from error
+    finally:
+        os.close(descriptor)
     # Waited for in the background, so that it leaves no zombie in a web server that outlives it.
     threading.Thread(target=process.wait, name="supervisor-wait", daemon=True).start()
+
+
+def _claim_start(home: Path) -> int | None:
+    """A descriptor that nobody else has at the same time; None when somebody has it."""
+    path = HomePaths(home).supervisor_start_lock
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HomeError(
+            f"The file {path} cannot be written: {error.strerror}.",
+            hint="Change the folder's permissions, or choose another home with --home.",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _absolute(name_or_path: str) -> str:

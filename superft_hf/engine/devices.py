@@ -10,13 +10,17 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+
+import psutil
 
 from superft_hf.config import HardwareConfig
 from superft_hf.errors import DeviceError
 from superft_hf.paths import leases_dir
+
+_CPU_SLOT = "cpu-"
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,19 @@ class Devices:
         kind: `cuda`, `mps` or `cpu`.
         indices: Indices of the GPUs it may use; empty unless `cuda`.
         num_processes: How many processes train.
+        slots: How many runs may train at once on this machine's CPU; 1 unless `cpu`.
     """
 
     kind: str
     indices: tuple[int, ...]
     num_processes: int
+    slots: int = 1
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is leased, one name a device; of GPUs, those of which the run needs `num_processes`."""
+        """What is leased, one name a device: of GPUs a run needs `num_processes`, of CPU slots one."""
+        if self.kind == "cpu":
+            return tuple(f"{_CPU_SLOT}{slot}" for slot in range(self.slots))
         return tuple(f"cuda-{index}" for index in self.indices) or (self.kind,)
 
     @property
@@ -57,6 +65,8 @@ class Devices:
     @property
     def waiting_words(self) -> str:
         """Why a run does not start yet while others hold its devices."""
+        if self.slots > 1:
+            return f"waits for one of the CPU's {self.slots} slots, which other runs use"
         others = "other runs use" if self.num_processes > 1 and self.indices else "another run uses"
         return f"waits for {self.words}, which {others}"
 
@@ -104,8 +114,27 @@ def cpu_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def find_devices(hardware: HardwareConfig) -> Devices:
+def share_of_cores(num_processes: int, slots: int = 1) -> int:
+    """CPU threads for each process of a run, when `slots` runs train at once; at least one.
+
+    Example:
+        >>> share_of_cores(64, slots=2)
+        1
+    """
+    return max(1, cpu_cores() // (slots * num_processes))
+
+
+def share_of_memory(slots: int = 1) -> int:
+    """Bytes of memory for a run, when `slots` runs train at once."""
+    return psutil.virtual_memory().total // slots
+
+
+def find_devices(hardware: HardwareConfig, slots: int = 1) -> Devices:
     """Decides which devices a run may use.
+
+    Args:
+        hardware: What the run asks for.
+        slots: How many runs may train at once on the CPU.
 
     Raises:
         DeviceError: If GPUs are named that are not there, or fewer than the processes asked for.
@@ -117,7 +146,9 @@ def find_devices(hardware: HardwareConfig) -> Devices:
             is_apple = (
                 hardware.devices == "auto" and platform.system() == "Darwin" and platform.machine() == "arm64"
             )
-            return Devices("mps" if is_apple and wanted == 1 else "cpu", (), wanted)
+            if is_apple and wanted == 1:
+                return Devices("mps", (), wanted)
+            return Devices("cpu", (), wanted, slots)
         indices = tuple(gpus)
     else:
         indices = tuple(dict.fromkeys(int(part) for part in hardware.devices.split(",")))
@@ -149,8 +180,12 @@ class Lease:
         self.descriptors = ()
 
 
-def try_lease(hardware: HardwareConfig) -> Lease | None:
+def try_lease(hardware: HardwareConfig, slots: int = 1) -> Lease | None:
     """Leases as many of the allowed devices as the run needs, or none.
+
+    Args:
+        hardware: What the run asks for.
+        slots: How many runs may train at once on the CPU, of all homes of this user together.
 
     Returns:
         The lease, or None when too few are free at the moment.
@@ -158,7 +193,7 @@ def try_lease(hardware: HardwareConfig) -> Lease | None:
     Raises:
         DeviceError: As find_devices; or if the locks cannot be written.
     """
-    devices = find_devices(hardware)
+    devices = find_devices(hardware, slots)
     needed = devices.num_processes if devices.indices else 1
     held: dict[str, int] = {}
     for name in devices.names:
@@ -166,14 +201,25 @@ def try_lease(hardware: HardwareConfig) -> Lease | None:
         if descriptor is not None:
             held[name] = descriptor
         if len(held) == needed:
-            chosen = tuple(index for index in devices.indices if f"cuda-{index}" in held)
-            return Lease(Devices(devices.kind, chosen, devices.num_processes), tuple(held.values()))
-    for descriptor in held.values():
+            break
+    if len(held) < needed or (devices.kind == "cpu" and _count_others(held) >= slots):
+        for descriptor in held.values():
+            os.close(descriptor)
+        return None
+    chosen = tuple(index for index in devices.indices if f"cuda-{index}" in held)
+    return Lease(replace(devices, indices=chosen), tuple(held.values()))
+
+
+def _count_others(held: Collection[str]) -> int:
+    """CPU slots that other runs have, also those beyond our number: it may have been larger before."""
+    others = [path.stem for path in leases_dir().glob(f"{_CPU_SLOT}*.lock") if path.stem not in held]
+    free = [descriptor for name in others if (descriptor := _try_lock(name, fcntl.LOCK_SH)) is not None]
+    for descriptor in free:
         os.close(descriptor)
-    return None
+    return len(others) - len(free)
 
 
-def _try_lock(name: str) -> int | None:
+def _try_lock(name: str, how: int = fcntl.LOCK_EX) -> int | None:
     try:
         leases_dir().mkdir(parents=True, exist_ok=True)
         descriptor = os.open(leases_dir() / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -183,7 +229,7 @@ def _try_lock(name: str) -> int | None:
             hint="Change its permissions, or choose another with SUPERFT_CACHE.",
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None

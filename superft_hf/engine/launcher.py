@@ -9,13 +9,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from superft_hf.config import RunConfig
 from superft_hf.config_file import read_config
-from superft_hf.engine.devices import Devices, Lease, cpu_cores
-from superft_hf.engine.processes import describe_process
+from superft_hf.engine.devices import Devices, Lease, share_of_cores
+from superft_hf.engine.processes import RUN_VARIABLE, describe_process
 from superft_hf.engine.settling import LAUNCHER
 from superft_hf.errors import HomeError
 from superft_hf.paths import CACHE_VARIABLE, HOME_VARIABLE, RunPaths, cache_dir
@@ -93,6 +93,8 @@ class Launcher:
             HomeError: If a file of the run cannot be written, or the process cannot be started.
         """
         paths, devices = store.run_paths(run_id), lease.devices
+        if devices.kind == "cpu":  # the worker shares out by the same number when it resolves its settings
+            devices = replace(devices, slots=store.read_settings().cpu_slots)
         config = read_config(paths.resolved) if paths.resolved.exists() else config
         try:
             if devices.kind == "cuda":
@@ -100,7 +102,10 @@ class Launcher:
             with paths.log.open("ab") as log:
                 process = subprocess.Popen(
                     self.command(paths, devices),
-                    env=self.environment(store.home, config, devices),
+                    env={
+                        **self.environment(store.home, config, devices),
+                        RUN_VARIABLE: str(paths.folder),
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -114,7 +119,11 @@ class Launcher:
                 hint="Look after free disk space and memory, then start the run again.",
             ) from error
         role = LAUNCHER if self._has_launcher(devices) else "rank 0"
-        store.record_process(run_id, describe_process(process.pid, role))
+        try:
+            store.record_process(run_id, describe_process(process.pid, role))
+        except BaseException:  # nobody would watch it
+            process.kill()
+            raise
         return process
 
     @staticmethod
@@ -124,7 +133,7 @@ class Launcher:
 
 def num_threads(config: RunConfig, devices: Devices) -> int:
     """CPU threads of each process: as asked, else its share of the cores, at least one."""
-    return config.hardware.threads or max(1, cpu_cores() // devices.num_processes)
+    return config.hardware.threads or share_of_cores(devices.num_processes, devices.slots)
 
 
 def write_accelerate_config(path: Path, config: RunConfig, devices: Devices) -> None:

@@ -5,17 +5,19 @@ if it also began at the same moment. Groups are of no use either, because torch'
 in a session of its own. So each process is known, and signalled, by itself.
 """
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 
 from superft_hf.records import ProcessRecord
 
-STOP_GRACE_S = 10.0
-"""How long a process may take to end by itself after SIGTERM."""
+RUN_VARIABLE = "SUPERFT_RUN"
+"""The folder of the run, in the environment of its launcher and ranks."""
 
 _SAME_START_S = 2.0
 """The moment of a start is counted from the boot time, which moves a little when the clock is set."""
@@ -42,13 +44,19 @@ def is_alive(process: ProcessRecord) -> bool:
         return True
 
 
-def processes_naming(argument: str) -> list[ProcessRecord]:
-    """Every process that was started with exactly this argument, such as the folder of a run."""
-    return [
-        ProcessRecord(process.pid, process.info["create_time"], "rank")
-        for process in psutil.process_iter(["cmdline", "create_time"])
-        if argument in (process.info["cmdline"] or ())
-    ]
+def processes_of_run(folder: Path) -> list[ProcessRecord]:
+    """Every process that was started to train the run of this folder, also those that are not recorded.
+
+    Both its arguments and its environment must name the folder: an editor that has it open is none of ours.
+    """
+    found = []
+    for process in psutil.process_iter(["cmdline", "create_time"]):
+        if str(folder) not in (process.info["cmdline"] or ()):
+            continue
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(RUN_VARIABLE) == str(folder):
+                found.append(ProcessRecord(process.pid, process.info["create_time"], "rank"))
+    return found
 
 
 def living(processes: Sequence[ProcessRecord]) -> list[ProcessRecord]:
@@ -63,18 +71,3 @@ def send_signal(processes: Sequence[ProcessRecord], number: signal.Signals) -> N
             os.kill(process.pid, number)
         except ProcessLookupError:
             continue
-
-
-def stop_processes(read: Callable[[], Sequence[ProcessRecord]], grace_s: float = STOP_GRACE_S) -> None:
-    """Ends processes and returns when they are gone: SIGTERM first, SIGKILL after a grace.
-
-    Args:
-        read: Reads the processes anew, since a rank may record itself while it is being waited for.
-        grace_s: How long they may take to end by themselves.
-    """
-    send_signal(read(), signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    while left := living(read()):
-        if time.monotonic() >= deadline:
-            send_signal(left, signal.SIGKILL)
-        time.sleep(0.05)

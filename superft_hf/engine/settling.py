@@ -1,4 +1,4 @@
-"""How a run ends that cannot say so itself: its worker is gone, or a person discarded it.
+"""How a run ends that cannot say so itself: its worker is gone, or a person stopped it hard or discarded it.
 
 The supervisor and a run in the foreground share this. Both write by compare-and-set, so it does not matter
 which of them, or the worker itself, is first.
@@ -6,17 +6,22 @@ which of them, or the worker itself, is first.
 
 import shutil
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from superft_hf.engine.processes import living, processes_naming
+from superft_hf.config import RunConfig
+from superft_hf.config_file import read_config
+from superft_hf.doctor import diagnose
+from superft_hf.engine.processes import living, processes_of_run
 from superft_hf.errors import SuperFTError, WorkerDiedError
+from superft_hf.paths import RunPaths
 from superft_hf.records import (
     LIVE_STATES,
     TERMINAL_STATES,
     UNFINISHED_STATES,
-    Failure,
+    PauseReason,
     ProcessRecord,
     Request,
     RunRecord,
@@ -27,24 +32,28 @@ from superft_hf.store import RunStore
 LAUNCHER = "launcher"
 """The role of the process that starts ranks."""
 
-ORPHAN_GRACE_S = 5.0
-"""How long ranks may outlive their launcher."""
-
 UNRECORDED_S = 15.0
 """How long a run may be starting before its first process must have been recorded."""
 
 _LOG_TAIL_BYTES = 4096
 
 
-def runs_to_discard(store: RunStore) -> list[RunRecord]:
-    """Runs that are to be discarded and are not yet."""
-    states = [state for state in RunState if state not in TERMINAL_STATES]
-    return store.list_runs(states, request=Request.DISCARD)
+def resting_runs_to_discard(store: RunStore) -> list[RunRecord]:
+    """Paused and failed runs that are to be discarded; unfinished ones are looked at in any case."""
+    return store.list_runs((RunState.PAUSED, RunState.FAILED), request=Request.DISCARD)
+
+
+def runs_to_go_on(store: RunStore) -> list[RunRecord]:
+    """Runs that were paused by a shutdown, which go on by themselves."""
+    paused = store.list_runs((RunState.PAUSED,))
+    return [
+        run for run in paused if run.pause_reason == PauseReason.SHUTDOWN and run.request != Request.DISCARD
+    ]
 
 
 def needs_supervisor(store: RunStore) -> bool:
-    """Whether a run waits, is at work, or is to be discarded."""
-    return bool(store.list_runs(UNFINISHED_STATES) or runs_to_discard(store))
+    """Whether a run waits, is at work, is to be discarded, or was paused by a shutdown."""
+    return bool(store.list_runs(UNFINISHED_STATES) or resting_runs_to_discard(store) or runs_to_go_on(store))
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ def look_at_processes(store: RunStore, run_id: str) -> RunProcesses:
     has_lost_launcher = any(process.role == LAUNCHER and process not in left for process in recorded)
     if has_lost_launcher:
         known = {process.pid for process in left}
-        found = processes_naming(str(store.run_paths(run_id).folder))
+        found = processes_of_run(store.run_paths(run_id).folder)
         left += [process for process in living(found) if process.pid not in known]
     return RunProcesses(tuple(left), bool(recorded), has_lost_launcher and bool(left))
 
@@ -86,28 +95,52 @@ def is_gone(run: RunRecord, processes: RunProcesses) -> bool:
     return (datetime.now(UTC) - began).total_seconds() > UNRECORDED_S
 
 
-def settle_dead(store: RunStore, run_id: str, returncode: int | None, *, by: str) -> bool:
-    """Marks a live run as failed whose processes are gone, unless the worker has settled it.
+def settle_gone(
+    store: RunStore,
+    run_id: str,
+    returncode: int | None = None,
+    *,
+    by: str,
+    error: SuperFTError | None = None,
+) -> bool:
+    """Settles a run whose processes are gone, as it was asked to end; without being asked it failed.
 
     Args:
         store: Where the run is.
         run_id: The run.
         returncode: As subprocess has it; None when the process was not our child.
         by: Who noticed, for the run's events.
+        error: Why its processes were ended; None when they ended by themselves.
 
     Returns:
-        Whether the run failed by this.
+        Whether this changed its state.
     """
-    error = death(returncode, store.run_paths(run_id).log)
-    return settle_failed(store, run_id, error, by=by)
+    request = store.get_run(run_id).request
+    if request == Request.DISCARD:
+        return settle_discarded(store, run_id, by=by)
+    if request == Request.STOP_HARD:
+        return settle_paused(store, run_id, PauseReason.STOPPED_HARD, by=by)
+    error = error or death(returncode, store.run_paths(run_id).log)
+    return settle_failed(store, run_id, error, by=by, states=LIVE_STATES)
 
 
-def settle_failed(store: RunStore, run_id: str, error: SuperFTError, *, by: str) -> bool:
-    """Marks a queued or live run as failed; returns whether it was one."""
-    states = (RunState.QUEUED, *LIVE_STATES)
-    return store.change_state(
-        run_id, states, RunState.FAILED, by=by, failure=Failure.of(error), waiting_for=None
-    )
+def settle_failed(
+    store: RunStore,
+    run_id: str,
+    error: BaseException,
+    *,
+    by: str,
+    states: Collection[RunState] = (RunState.QUEUED, *LIVE_STATES),
+) -> bool:
+    """Marks a run as failed if it is in one of these states; returns whether it was."""
+    paths = store.run_paths(run_id)
+    failure = diagnose(error, _config(paths), paths.log)
+    return store.change_state(run_id, states, RunState.FAILED, by=by, failure=failure, waiting_for=None)
+
+
+def settle_paused(store: RunStore, run_id: str, reason: PauseReason, *, by: str) -> bool:
+    """Marks a live run as paused whose processes are gone; returns whether it was live."""
+    return store.change_state(run_id, LIVE_STATES, RunState.PAUSED, by=by, pause_reason=str(reason))
 
 
 def settle_discarded(store: RunStore, run_id: str, *, by: str) -> bool:
@@ -126,29 +159,43 @@ def death(returncode: int | None, log: Path) -> WorkerDiedError:
     if returncode is None:
         return WorkerDiedError(
             "The worker ended without a word.",
-            hint="It may have been killed, or the machine was restarted. Start the run again; its log has "
-            "what it said last.",
+            hint="It may have been killed, or the machine was restarted. Resume the run; its log has what it "
+            "said last.",
         )
     if returncode == -signal.SIGKILL:
         return WorkerDiedError(
             "The worker was killed (signal 9); the system may have been out of memory.",
-            hint="Start the run again; if it happens again, lower training.per_device_train_batch_size or "
+            hint="Resume the run; if it happens again, lower training.per_device_train_batch_size or "
             "model.image_size.",
+            returncode=returncode,
         )
     if returncode < 0:
         return WorkerDiedError(
             f"The worker was ended by signal {-returncode} ({_signal_name(-returncode)}).",
-            hint="Start the run again; its log has what it said last.",
+            hint="Resume the run; its log has what it said last.",
+            returncode=returncode,
         )
     if returncode == 0:
         return WorkerDiedError(
-            "The worker ended before the run was complete.", hint="Its log has what it said last."
+            "The worker ended before the run was complete.",
+            hint="Its log has what it said last.",
+            returncode=0,
         )
     last_words = _last_words(log)
     said = f"; it said last: {last_words}" if last_words else " without a word."
     return WorkerDiedError(
-        f"The worker ended with exit code {returncode}{said}", hint="The log of the run has the details."
+        f"The worker ended with exit code {returncode}{said}",
+        hint="The log of the run has the details.",
+        returncode=returncode,
     )
+
+
+def _config(paths: RunPaths) -> RunConfig | None:
+    """The configuration of a run as it was decided, else as asked; None when it cannot be read."""
+    try:
+        return read_config(paths.resolved if paths.resolved.exists() else paths.config)
+    except SuperFTError:
+        return None
 
 
 def _signal_name(number: int) -> str:

@@ -2,7 +2,8 @@
 
 There is one per home, by a lock on a file that is held for life. It trains nothing and can be killed at any
 moment: workers go on without it, and the next supervisor adopts them, since all it knows is in the store. It
-leaves when it has been idle for a while, or when its home is gone.
+leaves when it has been idle for a while, or when its home is gone. SIGTERM, which a machine sends that shuts
+down, pauses all runs first; SIGUSR1 makes it leave at once.
 """
 
 import argparse
@@ -11,32 +12,23 @@ import fcntl
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from superft_hf.config import RunConfig
-from superft_hf.engine.devices import Lease, find_devices, try_lease
 from superft_hf.engine.launcher import Launcher
-from superft_hf.engine.processes import STOP_GRACE_S, send_signal
-from superft_hf.engine.settling import (
-    ORPHAN_GRACE_S,
-    is_gone,
-    look_at_processes,
-    needs_supervisor,
-    runs_to_discard,
-    settle_dead,
-    settle_discarded,
-    settle_failed,
-)
-from superft_hf.errors import SuperFTError
+from superft_hf.engine.notify import Notifier
+from superft_hf.engine.settling import needs_supervisor, resting_runs_to_discard, settle_failed
+from superft_hf.engine.shutdown import SHUTDOWN_WAIT_S, go_on_after_shutdown, pause_for_shutdown
+from superft_hf.engine.starting import Starter, in_order
+from superft_hf.engine.watching import Watch
+from superft_hf.errors import StoreError, SuperFTError
 from superft_hf.paths import HomePaths
-from superft_hf.records import UNFINISHED_STATES, ProcessRecord, RunRecord, RunState
+from superft_hf.records import UNFINISHED_STATES, Request, RunRecord
 from superft_hf.store import RunStore
 
 logger = logging.getLogger(__name__)
@@ -45,20 +37,14 @@ BY = "supervisor"
 IDLE_S = 600.0
 POLL_S = 0.5
 
-_ADOPTED_GRACE_S = 1.0
-"""Whoever started a worker knows its exit code, and is given this long to settle the run first."""
-
 _LOCK_ATTEMPTS = 10
 _AFTER_ERROR_S = 5.0
 _LOG_BYTES = 1_000_000
+_NOTIFY_WAIT_S = 5.0
+"""How long messages may keep a supervisor that leaves."""
 
-
-@dataclass
-class _Child:
-    """A worker that this supervisor started, and the devices it was given."""
-
-    process: "subprocess.Popen[bytes]"
-    lease: Lease
+_MAX_NEW_CONFIGS = 20
+"""Configurations read in one pass: a long queue must not keep it from noticing what happens to live runs."""
 
 
 class Supervisor:
@@ -71,129 +57,95 @@ class Supervisor:
 
     def __init__(self, home: Path, launcher: Launcher | None = None) -> None:
         self._store = RunStore(home)
-        self._launcher = launcher or Launcher()
-        self._children: dict[str, _Child] = {}
-        self._configs: dict[str, RunConfig] = {}
-        self._first_seen: dict[tuple[str, str], float] = {}
+        self._watch = Watch(self._store, BY)
+        self._starter = Starter(self._store, launcher or Launcher(), BY)
+        self._notifier = Notifier(self._store, BY)
+        self._unfinished: set[str] = set()
+
+    def begin(self) -> bool:
+        """Queues runs that a shutdown paused; returns whether there is a wish for a supervisor at all."""
+        if self._store.read_settings().is_supervisor_stopped:
+            return False
+        go_on_after_shutdown(self._store, by=BY)
+        return True
 
     def step(self) -> bool:
         """Looks at every run once; returns whether there is anything to wait for."""
-        discarded = {run.run_id: run for run in runs_to_discard(self._store)}
         unfinished = self._store.list_runs(UNFINISHED_STATES)
-        runs = [run for run in unfinished if run.run_id not in discarded]
-        at_work = {*discarded, *(run.run_id for run in runs)}
-        self._first_seen = {key: when for key, when in self._first_seen.items() if key[0] in at_work}
-        for run in discarded.values():
-            self._discard(run)
-        for run in runs:
-            if run.is_live:
-                self._watch(run)
-        self._release_ended()
-        self._start_queued([run for run in reversed(runs) if run.state is RunState.QUEUED])
-        return bool(self._children) or bool(at_work)
+        to_discard = resting_runs_to_discard(self._store)
+        run_ids = {run.run_id for run in (*unfinished, *to_discard)}
+        self._watch.keep(run_ids)
+        self._starter.keep(run_ids)
+        for run in (*unfinished, *to_discard):
+            if run.is_live or run.request == Request.DISCARD:
+                self._look(run)
+        self._starter.release_ended()
+        self._start_queued([run for run in in_order(unfinished) if run.request != Request.DISCARD])
+        self._notice_ends({run.run_id for run in unfinished})
+        return bool(self._starter.children) or bool(run_ids)
 
     def has_work(self) -> bool:
         """Whether a supervisor is needed, without doing anything."""
         return needs_supervisor(self._store)
 
+    def shut_down(self, wait_s: float, is_cancelled: Callable[[], bool]) -> None:
+        """Pauses every live run, waits for their checkpoints, and ends what does not obey."""
+        logger.info("told to shut down: pauses the runs")
+        pause_for_shutdown(self._store, by=BY, wait_s=wait_s, is_cancelled=is_cancelled)
+        self._notice_ends({run.run_id for run in self._store.list_runs(UNFINISHED_STATES)})
+
     def end_children(self) -> None:
         """Ends the workers that were started here; for a home that is gone, where nothing can be recorded."""
-        for child in self._children.values():
+        for child in self._starter.children.values():
             if child.process.poll() is None:
-                child.process.terminate()
+                child.process.kill()
 
     def close(self) -> None:
-        """Closes the store."""
+        """Sends what is left to be sent, and closes the store."""
+        self._notifier.finish(_NOTIFY_WAIT_S)
         self._store.close()
 
-    # Ends
-
-    def _watch(self, run: RunRecord) -> None:
-        """Settles a live run whose processes are gone."""
-        processes = look_at_processes(self._store, run.run_id)
-        if processes.is_orphaned and self._has_lasted(run, "orphaned", ORPHAN_GRACE_S):
-            send_signal(processes.living, signal.SIGKILL)
-        if not is_gone(run, processes):
-            return
-        child = self._children.get(run.run_id)
-        returncode = child.process.poll() if child else None
-        if child is None and not self._has_lasted(run, "gone", _ADOPTED_GRACE_S):
-            return
-        if settle_dead(self._store, run.run_id, returncode, by=BY):
-            logger.warning("%s failed: its worker is gone (exit code %s)", run.run_id, returncode)
-
-    def _discard(self, run: RunRecord) -> None:
-        """Ends the processes of a run, over several passes, and then discards it."""
-        processes = look_at_processes(self._store, run.run_id)
-        if processes.living:
-            self._stop(run, processes.living)
-            return
-        if run.is_live and not is_gone(run, processes):
-            return
-        if settle_discarded(self._store, run.run_id, by=BY):
-            logger.info("%s is discarded", run.run_id)
-
-    def _stop(self, run: RunRecord, processes: Sequence[ProcessRecord]) -> None:
-        if (run.run_id, "stopping") not in self._first_seen:
-            send_signal(processes, signal.SIGTERM)
-        if self._has_lasted(run, "stopping", STOP_GRACE_S):
-            send_signal(processes, signal.SIGKILL)
-
-    def _release_ended(self) -> None:
-        """Gives devices on once every process of their run is gone, and waits for our own children."""
-        for run_id, child in list(self._children.items()):
-            if child.process.poll() is None or look_at_processes(self._store, run_id).living:
-                continue
-            if self._store.has_run(run_id) and self._store.get_run(run_id).is_live:
-                continue  # it ended in the middle of this pass; the next one settles it by its exit code
-            child.lease.close()
-            del self._children[run_id]
-
-    def _has_lasted(self, run: RunRecord, what: str, seconds: float) -> bool:
-        """Whether something was first seen of a run at least so many seconds ago."""
-        first = self._first_seen.setdefault((run.run_id, what), time.monotonic())
-        return time.monotonic() - first >= seconds
-
-    # Starts
+    def _look(self, run: RunRecord) -> None:
+        child = self._starter.children.get(run.run_id)
+        try:
+            self._watch.look(run, child.process if child else None)
+        except StoreError:
+            raise
+        except Exception:
+            # The top of a process: trouble with one run must not keep the others from being looked at.
+            logger.exception("%s could not be looked at", run.run_id)
 
     def _start_queued(self, queued: Sequence[RunRecord]) -> None:
-        """Starts what can be started, oldest first; a run waits for an earlier one that wants its devices."""
-        waiting = {run.run_id for run in queued}
-        self._configs = {key: config for key, config in self._configs.items() if key in waiting}
+        """Starts what can be started, in order; a run waits for an earlier one that wants its devices."""
+        if not queued:
+            return
+        slots = self._store.read_settings().cpu_slots
         wanted: set[str] = set()
+        new = 0
         for run in queued:
             if run.is_held:
+                self._starter.hold(run)
                 continue
+            new += not self._starter.knows(run)
+            if new > _MAX_NEW_CONFIGS:  # it and all after it wait for the next pass: none is overtaken
+                return
             try:
-                wanted |= self._start_or_wait(run, wanted)
-            except SuperFTError as error:
+                wanted |= self._starter.start_or_wait(run, wanted, slots, self._watch.has_lasted)
+            except StoreError:
+                raise
+            except Exception as error:
+                # The top of a process: a run that cannot be started fails, and the next one has its turn.
+                if not isinstance(error, SuperFTError):
+                    logger.exception("%s could not be started", run.run_id)
                 if settle_failed(self._store, run.run_id, error, by=BY):
                     logger.warning("%s could not be started: %s", run.run_id, error)
 
-    def _start_or_wait(self, run: RunRecord, wanted: set[str]) -> set[str]:
-        """Starts a run if its devices are free; else returns the names of the devices it waits for."""
-        if run.run_id not in self._configs:  # written once, and slow to parse
-            self._configs[run.run_id] = self._store.read_config(run.run_id)
-        config = self._configs[run.run_id]
-        devices = find_devices(config.hardware)
-        lease = None if wanted & set(devices.names) else try_lease(config.hardware)
-        if lease is None:
-            if run.waiting_for != devices.waiting_words:
-                self._store.update_run(run.run_id, waiting_for=devices.waiting_words)
-            return set(devices.names)
-        try:
-            self._start(run, config, lease)
-        finally:
-            if run.run_id not in self._children:
-                lease.close()
-        return set()
-
-    def _start(self, run: RunRecord, config: RunConfig, lease: Lease) -> None:
-        # Compare-and-set: it may have been discarded since it was read.
-        if self._store.change_state(run.run_id, (RunState.QUEUED,), RunState.STARTING, by=BY):
-            process = self._launcher.start(self._store, run.run_id, config, lease)
-            self._children[run.run_id] = _Child(process, lease)
-            logger.info("%s starts on %s as process %s", run.run_id, lease.devices.words, process.pid)
+    def _notice_ends(self, unfinished: Collection[str]) -> None:
+        """Tells the webhook of runs that were unfinished in the last pass and are no more."""
+        ended, self._unfinished = self._unfinished.difference(unfinished), set(unfinished)
+        for run_id in ended:
+            if self._store.has_run(run_id):
+                self._notifier.tell(self._store.get_run(run_id))
 
 
 def try_lock(path: Path, attempts: int = _LOCK_ATTEMPTS) -> int | None:
@@ -222,25 +174,62 @@ def try_lock(path: Path, attempts: int = _LOCK_ATTEMPTS) -> int | None:
     return None
 
 
+class _Signals:
+    """What the process was told; heard even while it is being set up."""
+
+    def __init__(self) -> None:
+        self.is_shutdown = False
+        self.is_leaving = False
+        self.wake = threading.Event()
+
+    def install(self) -> None:
+        """Listens from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _: object) -> None:
+        if number == signal.SIGUSR1:
+            self.is_leaving = True
+        else:
+            self.is_shutdown = True
+        self.wake.set()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a supervisor stays idle, rests between two passes, and waits for checkpoints at a shutdown."""
+
+    idle_s: float = IDLE_S
+    poll_s: float = POLL_S
+    shutdown_s: float = SHUTDOWN_WAIT_S
+
+
+DEFAULT_PACE = Pace()
+
+
 def run_supervisor(
-    home: Path, launcher: Launcher | None = None, *, idle_s: float = IDLE_S, poll_s: float = POLL_S
+    home: Path, launcher: Launcher | None = None, pace: Pace = DEFAULT_PACE, claim: int | None = None
 ) -> int:
     """Supervises a home until there is a reason to leave; the body of the process.
 
     Args:
         home: An absolute path. If it does not exist, or has a supervisor, nothing is done.
         launcher: Starts the workers.
-        idle_s: How long to stay without anything to do.
-        poll_s: Time between two passes.
+        pace: Its times.
+        claim: The descriptor with which whoever started it keeps others from starting another one.
 
     Returns:
         The exit code of the process.
     """
-    stop = threading.Event()
+    if not home.is_dir():
+        return 0
+    told = _Signals()
+    told.install()
     paths = HomePaths(home)
     while (lock := try_lock(paths.supervisor_lock)) is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        if claim is not None:  # from now on the lock says that there is one
+            os.close(claim)
+            claim = None
         _set_up_logging(paths)
         try:
             supervisor = Supervisor(home, launcher)
@@ -248,32 +237,35 @@ def run_supervisor(
             logger.exception("the runs cannot be read")
             return 1
         logger.info("supervisor of %s, process %s", home, os.getpid())
-        _loop(supervisor, _Pace(idle_s, poll_s), lambda: _is_own(paths.supervisor_lock, lock), stop)
+        is_home = _loop(supervisor, pace, lambda: _is_own(paths.supervisor_lock, lock), told)
+        if is_home and told.is_shutdown and not told.is_leaving:
+            supervisor.shut_down(pace.shutdown_s, lambda: told.is_leaving)
         os.close(lock)
         # A run that was queued while we were leaving found the lock taken: look once more, without it.
-        has_work = home.is_dir() and not stop.is_set() and supervisor.has_work()
+        has_work = is_home and not told.wake.is_set() and home.is_dir() and supervisor.has_work()
         supervisor.close()
         if not has_work:
             break
     return 0
 
 
-@dataclass(frozen=True)
-class _Pace:
-    idle_s: float
-    poll_s: float
+def _loop(supervisor: Supervisor, pace: Pace, has_home: Callable[[], bool], told: _Signals) -> bool:
+    """Passes over the runs until told to leave, idle for too long, or not wanted.
 
-
-def _loop(supervisor: Supervisor, pace: _Pace, has_home: Callable[[], bool], stop: threading.Event) -> None:
-    """Passes over the runs until told to stop, idle for too long, or without a home."""
+    Returns:
+        Whether the home is still there and wants to be looked after.
+    """
+    if not supervisor.begin():
+        logger.info("a person stopped the supervisor of this home")
+        return False
     idle_since = time.monotonic()
     pause = 0.0
-    while not stop.wait(pause):
+    while not told.wake.wait(pause):
         pause = pace.poll_s
         if not has_home():
             logger.warning("the home is gone")
             supervisor.end_children()
-            return
+            return False
         try:
             if supervisor.step():
                 idle_since = time.monotonic()
@@ -283,7 +275,8 @@ def _loop(supervisor: Supervisor, pace: _Pace, has_home: Callable[[], bool], sto
             pause = _AFTER_ERROR_S
         if time.monotonic() - idle_since >= pace.idle_s:
             logger.info("nothing to do for %.0f s", pace.idle_s)
-            return
+            return True
+    return True
 
 
 def _is_own(path: Path, descriptor: int) -> bool:
@@ -305,8 +298,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="superft_hf.engine.supervisor", description="Supervises a home.")
     parser.add_argument("home", type=Path)
     parser.add_argument("--idle-s", type=float, default=IDLE_S, help="seconds to stay without anything to do")
+    parser.add_argument("--claim", type=int, help="a descriptor to close once the supervisor has its lock")
     asked = parser.parse_args(arguments)
-    return run_supervisor(asked.home.absolute(), idle_s=asked.idle_s)
+    return run_supervisor(asked.home.absolute(), pace=Pace(idle_s=asked.idle_s), claim=asked.claim)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from superft_hf.records import HubEntry
+from superft_hf.hub.records import HubEntry
 from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES
 
 

@@ -14,9 +14,9 @@ from superft_hf import hub_reach
 from superft_hf.errors import HubError, HubUnreachableError, TokenRefusedError
 from superft_hf.hub.ask import ask
 from superft_hf.hub.local_entries import find_local
+from superft_hf.hub.records import HubEntry, HubPage
 from superft_hf.hub_failures import HUB_FAILURES, explain
 from superft_hf.hub_reach import is_hub_reachable, offline_words
-from superft_hf.records import HubEntry, HubPage
 
 MODEL, DATASET = "model", "dataset"
 CLASSIFICATION, ANY_IMAGES = "image-classification", "any"

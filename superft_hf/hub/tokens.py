@@ -9,8 +9,8 @@ import re
 
 from superft_hf.errors import TokenRefusedError
 from superft_hf.hub.ask import ask
+from superft_hf.hub.records import Identity
 from superft_hf.hub_failures import HUB_FAILURES, explain
-from superft_hf.records import Identity
 
 ENVIRONMENT, LOGIN, SESSION = "environment", "login", "session"
 

@@ -3,49 +3,114 @@
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from superft_hf import words
 from superft_hf.config import RunConfig
+from superft_hf.evaluation.prediction_files import FULL_LOGITS_CLASSES, KEPT_LOGITS
 from superft_hf.hub.local_copies import is_model_here
 from superft_hf.records import DataInfo, Finding, ModelInfo
 
-STATE_SIZES = 3
-"""A checkpoint holds the weights and, with adamw, two values of the optimizer for each."""
+STATES = {"adamw_torch": 2, "sgd": 0, "rmsprop": 1, "adagrad": 1, "adafactor": 0}
+"""Values that an optimizer keeps for each weight, momentum apart; adafactor's are rows and columns only."""
 
-CHECKPOINTS = 2
-"""The best and the last."""
+WITH_MOMENTUM = ("sgd", "rmsprop")
+"""Optimizers that keep one value more when momentum is set."""
+
+CHECKPOINTS = 3
+"""The best, the last, and the one that is being written: the oldest goes only when that one is complete."""
+
+ROW_BYTES = 150
+"""Of a prediction besides its logits: id, reference, label, figures."""
+
+TIGHT = 0.8
+"""Of the free space: the estimate is off by some, and other runs write as well."""
 
 _CLOSED = re.compile(r"\b(nc|noncommercial|non-commercial|research|academic)\b", re.IGNORECASE)
 
 
 def find(config: RunConfig, home: Path, model: ModelInfo | None, data: DataInfo | None) -> Iterator[Finding]:
     """What can be told of them without opening an image."""
-    yield from _disk(home, model)
+    yield from _disk(config, home, model, data)
     yield from _download(config, model)
     yield from _licences(model, data)
 
 
-def run_bytes(model: ModelInfo) -> int | None:
-    """Expected size of a run's folder: two checkpoints and the model; None when unknown."""
-    return None if model.size_bytes is None else model.size_bytes * (CHECKPOINTS * STATE_SIZES + 1)
+@dataclass(frozen=True)
+class DiskNeed:
+    """What a run will take of the disk at most, in bytes. Images are no part of it: they are there already.
+
+    Attributes:
+        checkpoints: Three of them.
+        model: The best model, in the end.
+        predictions: A row for each eval image and epoch, and for each test image.
+    """
+
+    checkpoints: int
+    model: int
+    predictions: int
+
+    @property
+    def total(self) -> int:
+        """All of it, at the moment when the last checkpoint is written."""
+        return self.checkpoints + self.model + self.predictions
 
 
-def _disk(home: Path, model: ModelInfo | None) -> Iterator[Finding]:
-    needed = run_bytes(model) if model else None
-    if needed is None:
+def disk_need(config: RunConfig, model: ModelInfo, data: DataInfo | None = None) -> DiskNeed | None:
+    """Estimates what a run will take of the disk; None when the size of the model is not known.
+
+    Args:
+        config: As asked.
+        model: What is known of the model.
+        data: What is known of the images; None: predictions are not counted.
+    """
+    if model.size_bytes is None:
+        return None
+    training = config.training
+    states = STATES[training.optim] + (training.optim in WITH_MOMENTUM and training.momentum > 0)
+    if config.model.strategy == "head":  # the optimizer never sees the rest
+        states = 0
+    checkpoint = model.size_bytes * (1 + states)
+    return DiskNeed(CHECKPOINTS * checkpoint, model.size_bytes, _prediction_bytes(config, data))
+
+
+def _prediction_bytes(config: RunConfig, data: DataInfo | None) -> int:
+    if data is None:
+        return 0
+    num_classes = len(data.class_names)
+    eval_images, test_images = (sum(data.counts.get(split, {}).values()) for split in ("eval", "test"))
+    full = ROW_BYTES + 4 * num_classes
+    # A logit is 4 bytes; of many classes only the highest are kept, each with its id of 8.
+    usual = full if num_classes <= FULL_LOGITS_CLASSES else ROW_BYTES + 12 * KEPT_LOGITS
+    evaluations = config.training.num_train_epochs
+    return eval_images * (usual * (evaluations - 1) + full) + test_images * full
+
+
+def _disk(config: RunConfig, home: Path, model: ModelInfo | None, data: DataInfo | None) -> Iterator[Finding]:
+    need = disk_need(config, model, data) if model else None
+    if need is None:
         return
     free = _free(home)
-    if free < needed:
+    parts = (
+        f"{CHECKPOINTS} checkpoints while one is written, {words.size(need.checkpoints)}; the model, "
+        f"{words.size(need.model)}; predictions, {words.size(need.predictions)}."
+    )
+    if free < need.total:
         yield Finding(
             "blocks", f"The disk of {home} has {words.size(free)} left.",
-            f"The run needs about {words.size(needed)}: two checkpoints, and the model.",
+            f"The run needs about {words.size(need.total)}: {parts}",
             "Delete old runs, or choose another home.", "HomeError", code="disk",
         )  # fmt: skip
-    else:
+    elif need.total > TIGHT * free:
         yield Finding(
-            "fine", f"Disk: the run takes about {words.size(needed)} of {words.size(free)} free", code="disk"
-        )
+            "know", f"Disk space is tight: {words.size(need.total)} of the {words.size(free)} that are free.",
+            f"{parts} A run whose disk becomes full is paused, and goes on when there is room.",
+            "Delete old runs before the start.", code="disk",
+        )  # fmt: skip
+    else:
+        title = f"Disk: the run takes about {words.size(need.total)} of {words.size(free)} free"
+        yield Finding("fine", title, code="disk")
 
 
 def _download(config: RunConfig, model: ModelInfo | None) -> Iterator[Finding]:

@@ -8,10 +8,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from superft_hf.records import RunState
 from superft_hf.store import RunStore
+from superft_hf.store_base import now
 
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.5
+HEARTBEAT_SECONDS = 5.0
 _LEFT_OUT = ("runtime", "per_second", "preparation_time")
 
 
@@ -53,7 +55,17 @@ class StoreCallback(TrainerCallback):
             time.monotonic() - self._written_at > PROGRESS_SECONDS or state.global_step == state.max_steps
         ):
             self._written_at = time.monotonic()
-            self._store.update_run(self._run_id, global_step=state.global_step, epoch=float(state.epoch or 0))
+            self._store.update_run(
+                self._run_id, global_step=state.global_step, epoch=float(state.epoch or 0), progress_at=now()
+            )
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Writes that an evaluation gets on, now and then."""
+        if state.is_world_process_zero and time.monotonic() - self._written_at > HEARTBEAT_SECONDS:
+            self._written_at = time.monotonic()
+            self._store.update_run(self._run_id, progress_at=now())
 
     def on_log(
         self,
@@ -105,6 +117,25 @@ class StoreCallback(TrainerCallback):
                 self._run_id, best_value=float(state.best_metric), best_step=state.best_global_step,
                 accuracy=best_metrics(state).get("accuracy"),
             )  # fmt: skip
+
+
+class Heartbeat:
+    """Writes that a run gets on while its images are opened, now and then.
+
+    Args:
+        store: Where to.
+        run_id: Which run.
+    """
+
+    def __init__(self, store: RunStore, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+        self._written_at = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Hears how many images are open."""
+        if time.monotonic() - self._written_at > HEARTBEAT_SECONDS:
+            self._written_at = time.monotonic()
+            self._store.update_run(self._run_id, progress_at=now())
 
 
 def best_metrics(state: TrainerState) -> dict[str, float]:

@@ -15,7 +15,7 @@ from accelerate.utils import is_bf16_available
 
 from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, read_config
-from superft_hf.engine.devices import cpu_cores, find_devices, list_gpus
+from superft_hf.engine.devices import find_devices, list_gpus, share_of_cores, share_of_memory
 from superft_hf.hub.models import inspect_model
 from superft_hf.paths import RunPaths
 from superft_hf.sources.hub_data import hub_commit
@@ -29,8 +29,12 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def decide_devices(config: RunConfig) -> RunConfig:
-    """Decides devices, precision and threads; what is set already stays.
+def decide_devices(config: RunConfig, slots: int = 1) -> RunConfig:
+    """Decides devices, precision, threads and memory; what is set already stays.
+
+    Args:
+        config: The run.
+        slots: How many runs train at once where there is no GPU: each gets its share of cores and memory.
 
     Raises:
         DeviceError: If the devices asked for are not there.
@@ -41,9 +45,31 @@ def decide_devices(config: RunConfig) -> RunConfig:
     values: dict[str, Any] = {"devices": names or ("cpu" if devices.kind == "cpu" else "auto")}
     if hardware.mixed_precision == "auto":
         values["mixed_precision"] = _precision(devices.kind)
+    slots = slots if devices.kind == "cpu" else 1
     if hardware.threads is None:
-        values["threads"] = max(1, cpu_cores() // hardware.num_processes)
+        values["threads"] = share_of_cores(hardware.num_processes, slots)
+    if hardware.memory_limit_gb is None and slots > 1:
+        values["memory_limit_gb"] = round(share_of_memory(slots) / 1e9, 3)
     return config.model_copy(update={"hardware": hardware.model_copy(update=values)})
+
+
+def shrink_batch(config: RunConfig) -> RunConfig | None:
+    """Fewer images a step and as much more accumulation: the same updates with less memory.
+
+    Returns:
+        Half the batch, or of an odd one the next smaller part that divides it; None when it is 1, or when
+        `training.auto_find_batch_size` does not ask for it.
+    """
+    training = config.training
+    batch = training.per_device_train_batch_size
+    if not training.auto_find_batch_size or batch < 2:
+        return None
+    factor = next(number for number in range(2, batch + 1) if batch % number == 0)
+    smaller = {
+        "per_device_train_batch_size": batch // factor,
+        "gradient_accumulation_steps": factor * training.gradient_accumulation_steps,
+    }
+    return config.model_copy(update={"training": training.model_copy(update=smaller)})
 
 
 def pin_revisions(config: RunConfig, home: Path) -> RunConfig:

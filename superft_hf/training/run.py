@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,50 +19,54 @@ from transformers import (
 
 from superft_hf.config import RunConfig
 from superft_hf.errors import DataNotFoundError
-from superft_hf.paths import RunPaths
-from superft_hf.records import RunState
+from superft_hf.records import LIVE_STATES, RunState
 from superft_hf.sources.load import load_images
 from superft_hf.sources.scan import Scan, scan_images
-from superft_hf.store import RunStore
 from superft_hf.training import resolve
 from superft_hf.training.arguments import training_arguments
 from superft_hf.training.budget import fitting_epochs, measure_pace
-from superft_hf.training.callbacks import StoreCallback, best_metrics, strip_prefix
+from superft_hf.training.callbacks import Heartbeat, StoreCallback, best_metrics, strip_prefix
 from superft_hf.training.memory import peak_memory_bytes
+from superft_hf.training.resume import RunContext, go_back
+from superft_hf.training.stopping import Decision, RunPaused, ShutdownSignal, StopCallback, Wishes
 from superft_hf.training.strategy import ChangeCheck, Strategy
 from superft_hf.training.tasks import TaskRun, make_task_run
 from superft_hf.training.trainer import RunTrainer
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT_PARTS = 3
+"""Sizes of the weights in a checkpoint: themselves, and the two moments of Adam, the hungriest optimizer."""
 
-@dataclass(frozen=True)
-class RunContext:
-    """Where a run lives."""
-
-    store: RunStore
-    run_id: str
-
-    @property
-    def paths(self) -> RunPaths:
-        """Its files."""
-        return self.store.run_paths(self.run_id)
+DISK_MARGIN = 1.2
+DISK_FLOOR_BYTES = 16 * 2**20
+"""Free space, besides the next checkpoint, below which a run is paused: log, metrics, predictions."""
 
 
-def train_run(context: RunContext) -> None:
-    """Trains, evaluates and saves a run that is in state `starting`.
+def train_run(context: RunContext, shutdown: ShutdownSignal | None = None) -> None:
+    """Trains, evaluates and saves a run that is in state `starting`, from its last checkpoint if it has one.
 
     Every process of a distributed run calls this; the main one writes.
 
+    Args:
+        context: Where the run lives.
+        shutdown: Hears SIGTERM; None: nobody listens.
+
     Raises:
         SuperFTError: What went wrong, with a hint.
+        RunPaused: When the run is to be paused; its checkpoint is written.
     """
+    shutdown = shutdown or ShutdownSignal()
     asked = context.store.read_config(context.run_id)
     config = resolve.read_resolved(context.paths)
+    is_resumed = config is not None
     if config is None:
-        config = resolve.pin_revisions(resolve.decide_devices(asked), context.store.home)
+        slots = context.store.read_settings().cpu_slots
+        config = resolve.pin_revisions(resolve.decide_devices(asked, slots), context.store.home)
     begun = time.monotonic()
-    scan = scan_images(load_images(config.data, context.store.home), config.data)
+    scan = scan_images(
+        load_images(config.data, context.store.home), config.data, Heartbeat(context.store, context.run_id)
+    )
     set_seed(config.training.seed)  # a new head is drawn from the seed
     task = make_task_run(config, scan)
     config = resolve.decide_model(config, task, len(scan.images.splits["train"]))
@@ -73,18 +76,58 @@ def train_run(context: RunContext) -> None:
     config = _decide_epochs(config, task, args, time.monotonic() - begun)
     args.num_train_epochs = config.training.num_train_epochs
     is_main = args.process_index == 0
+    checkpoint = _find_start(context, args) if is_resumed else None
     if is_main:
         resolve.write_resolved(context.paths, config)
         resolve.write_environment(context.paths, config, scan.fingerprint)
     strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
-    callbacks = [StoreCallback(context.store, context.run_id)]
+    stop = StopCallback(_wishes(context, config, task, args, shutdown), shutdown, config.training.save_steps)
+    callbacks = [StoreCallback(context.store, context.run_id), stop]
     trainer = make_trainer(config, task, args, strategy, context.paths.prediction_file, callbacks)
     if is_main:
         facts = _facts(config, task, strategy, scan)
         context.store.update_run(context.run_id, facts=facts)
         _say_what_begins(config, facts)
-    trainer.train()
+    stop.pause_before_training()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    shutdown.is_closing = True
+    if trainer.is_pausing:
+        _leave(context, trainer, stop.decision)
     _finish(context, task, trainer)
+
+
+def _find_start(context: RunContext, args: TrainingArguments) -> str | None:
+    """The folder of the checkpoint to go on from, the same on all ranks."""
+    found: list[str | None] = [None]
+    if args.process_index == 0:
+        checkpoint = go_back(context)
+        found = [str(checkpoint.folder) if checkpoint else None]
+    if args.world_size > 1:
+        broadcast_object_list(found)
+    return found[0]
+
+
+def _wishes(
+    context: RunContext, config: RunConfig, task: TaskRun, args: TrainingArguments, shutdown: ShutdownSignal
+) -> Wishes:
+    """What may be asked of the run in this process; the main one asks store and disk for all."""
+    limit = config.hardware.memory_limit_gb
+    memory = round(limit * 1e9 / args.world_size) if limit and args.device.type == "cpu" else None
+    if args.process_index:
+        return Wishes(None, context.run_id, shutdown, memory_limit=memory)
+    weights = sum(one.numel() * one.element_size() for one in task.model.parameters())
+    needed = round(DISK_MARGIN * CHECKPOINT_PARTS * weights) + DISK_FLOOR_BYTES
+    return Wishes(context.store, context.run_id, shutdown, (context.paths.checkpoints, needed), memory)
+
+
+def _leave(context: RunContext, trainer: RunTrainer, decision: Decision) -> None:
+    """Ends the work on a run whose checkpoint was just written. Raises RunPaused."""
+    if trainer.is_world_process_zero():
+        state = trainer.state
+        context.store.update_run(context.run_id, global_step=state.global_step, epoch=float(state.epoch or 0))
+        logger.info("paused at step %d: %s", state.global_step, decision.pause_reason)
+    note = "Free some space on the disk of the runs." if decision is Decision.PAUSE_FOR_DISK else ""
+    raise RunPaused(decision.pause_reason, note)
 
 
 def _decide_epochs(config: RunConfig, task: TaskRun, args: TrainingArguments, spent_s: float) -> RunConfig:
@@ -204,7 +247,7 @@ def _finish(context: RunContext, task: TaskRun, trainer: RunTrainer) -> None:
     }
     evaluation = {"eval": best_metrics(state), "test": strip_prefix(test, "test")}
     store.change_state(
-        run_id, [RunState.RUNNING], RunState.COMPLETED, by="worker", evaluation=evaluation, facts=facts,
+        run_id, LIVE_STATES, RunState.COMPLETED, by="worker", evaluation=evaluation, facts=facts,
         global_step=state.global_step, epoch=float(state.epoch or 0),
     )  # fmt: skip
     logger.info("completed: the best model is saved, and test was evaluated")

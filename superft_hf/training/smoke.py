@@ -89,7 +89,7 @@ def measure(config: RunConfig, home: Path) -> SmokeResult:
         duration_s=ready_s + scan_s + expected.training_s,
         device_hours=(ready_s + scan_s + expected.training_s) / 3600 * asked.hardware.num_processes,
         largest_batch_size=_largest_batch(config, trainer, base, peak, free - expected.kept_bytes),
-        disk_bytes=2 * checkpoint + _weights_bytes(trainer) + expected.prediction_bytes,
+        disk_bytes=3 * checkpoint + _weights_bytes(trainer) + expected.prediction_bytes,
         free_disk_bytes=shutil.disk_usage(home if home.exists() else Path.cwd()).free,
     )
 

@@ -1,4 +1,4 @@
-"""Our Trainer: right checkpoints, our loss, our order of examples, and prediction files."""
+"""Our Trainer: our loss, throughput, and prediction files; see safe_trainer for checkpoints."""
 
 import math
 import time
@@ -9,41 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel, Trainer
-from transformers.modeling_utils import unwrap_model
 from transformers.trainer_utils import EvalLoopOutput
 
 from superft_hf.errors import DivergedError, OutOfMemoryError
-from superft_hf.training.sampling import EpochSampler
+from superft_hf.training.safe_trainer import SafeTrainer
 from superft_hf.training.strategy import ChangeCheck, Strategy
 
 OUT_OF_MEMORY_MARKS = ("out of memory", "can't allocate memory", "not enough memory")
-
-
-class SafeTrainer(Trainer):
-    """A Trainer that restores every tensor of a checkpoint.
-
-    transformers 5.23 saves under the Hub's names but loads with a bare, non-strict `load_state_dict`, which
-    silently skips the encoder of ViT, Swin, BEiT, DINOv2 and others (huggingface/transformers#43701). This
-    one loads through `from_pretrained`, which knows the names, and then insists on every key.
-    """
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        model = unwrap_model(model or self.model)
-        is_plain = isinstance(model, PreTrainedModel) and not (
-            self.is_fsdp_enabled or self.is_deepspeed_enabled
-        )
-        if not is_plain:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        fresh = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
-        model.load_state_dict(fresh.state_dict(), strict=True)
-
-    def _load_best_model(self) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._load_best_model()
-            return
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
 class LossFunction(Protocol):
@@ -130,13 +102,9 @@ class RunTrainer(SafeTrainer):
         self._write_predictions = write_predictions
         self._step_images = 0
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        return EpochSampler(len(train_dataset or self.train_dataset), self.args.seed)
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        self._strategy.begin_epoch(kwargs["epoch"])
+    def _begin_epoch(self, epoch: int) -> None:
+        self._strategy.begin_epoch(epoch)
         self.clock.begin()
-        super()._run_epoch(*args, **kwargs)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -190,7 +158,9 @@ class RunTrainer(SafeTrainer):
         return output
 
     def _load_best_model(self) -> None:
-        # Before the restoring: the best epoch of head-then-full may be one with a frozen body.
+        # Before the restoring: the best epoch of head-then-full may be one with a frozen body. And the last
+        # epoch says what trained, which a run that is resumed at its end would not know otherwise.
+        self._strategy.begin_epoch(math.ceil(self.state.epoch or 1) - 1)
         self.unchanged = self._check.unchanged(is_body_trained=not self._strategy.is_head_only)
         super()._load_best_model()
 

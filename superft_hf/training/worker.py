@@ -10,12 +10,18 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from superft_hf.config_file import read_config
+from superft_hf.doctor import diagnose
 from superft_hf.engine.launcher import DIES_WITH_LAUNCHER
 from superft_hf.engine.processes import describe_process
-from superft_hf.errors import WorkerDiedError
-from superft_hf.records import LIVE_STATES, Failure, RunState
+from superft_hf.errors import OutOfMemoryError, WorkerDiedError, is_disk_full
+from superft_hf.records import LIVE_STATES, PauseReason, RunState
 from superft_hf.store import RunStore
+
+if TYPE_CHECKING:
+    from superft_hf.training.stopping import ShutdownSignal
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +30,7 @@ _LOST_PEER = ("gloo", "nccl", "connection closed by peer", "connection reset by 
 
 
 def main(run_folder: str) -> int:
-    """Trains the run of this folder. Returns the exit status: 0 when it completed."""
+    """Trains the run of this folder. Returns the exit status: 0 when it completed or is paused."""
     folder = Path(run_folder).absolute()
     rank = int(os.environ.get("RANK", "0"))
     if os.environ.get(DIES_WITH_LAUNCHER) == "1":
@@ -32,22 +38,72 @@ def main(run_folder: str) -> int:
     store = RunStore(folder.parent)
     store.record_process(folder.name, describe_process(os.getpid(), f"rank {rank}"))
     # Only now, since it takes seconds: until a process is recorded, nobody can tell whether it lives.
+    from superft_hf.training.stopping import RunPaused, ShutdownSignal
+
+    try:
+        shutdown = ShutdownSignal()
+        shutdown.install()
+        return _train(store, folder.name, rank, shutdown)
+    except RunPaused as pause:
+        if rank == 0:
+            _settle_paused(store, folder.name, pause.reason, pause.note)
+        return 0
+
+
+def _train(store: RunStore, run_id: str, rank: int, shutdown: "ShutdownSignal") -> int:
     import torch.distributed
 
     from superft_hf.training.run import RunContext, train_run
 
     _set_up_logging(rank)
     try:
-        train_run(RunContext(store, folder.name))
+        train_run(RunContext(store, run_id), shutdown)
     except Exception as error:  # noqa: BLE001 - the top of a process: stored for the person, logged in full
         logger.exception("the run failed")
-        failure = Failure.of(_explained(error))
-        store.change_state(folder.name, LIVE_STATES, RunState.FAILED, by="worker", failure=failure)
+        if isinstance(error, OutOfMemoryError) and _has_smaller_batch(store, run_id):
+            logger.info("starts again with fewer images a step")
+            os.execv(
+                sys.executable, [sys.executable, "-m", __spec__.name, str(store.run_paths(run_id).folder)]
+            )
+        _settle_failed(store, run_id, error)
         return 1
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
+
+
+def _settle_paused(store: RunStore, run_id: str, reason: PauseReason, note: str) -> None:
+    if note:
+        store.add_event(run_id, by="worker", what=str(reason), detail=note)
+    store.change_state(run_id, LIVE_STATES, RunState.PAUSED, by="worker", pause_reason=str(reason))
+
+
+def _settle_failed(store: RunStore, run_id: str, error: Exception) -> None:
+    """A full disk only pauses the run, from its last complete checkpoint; anything else fails it."""
+    if is_disk_full(error):
+        _settle_paused(store, run_id, PauseReason.DISK, "Free some space on the disk of the runs.")
+        return
+    paths = store.run_paths(run_id)
+    config = read_config(paths.resolved if paths.resolved.exists() else paths.config)
+    failure = diagnose(_explained(error), config, paths.log)
+    store.change_state(run_id, LIVE_STATES, RunState.FAILED, by="worker", failure=failure)
+
+
+def _has_smaller_batch(store: RunStore, run_id: str) -> bool:
+    """Whether the run is to go on with a smaller batch, which its resolved.yaml has then."""
+    from superft_hf.training import resolve
+
+    paths = store.run_paths(run_id)
+    config = resolve.read_resolved(paths)
+    smaller = resolve.shrink_batch(config) if config is not None else None
+    if smaller is None:
+        return False
+    resolve.write_resolved(paths, smaller)
+    training = smaller.training
+    words = f"{training.per_device_train_batch_size} images × {training.gradient_accumulation_steps}"
+    store.add_event(run_id, by="worker", what="out of memory", detail=f"goes on with {words} a step")
+    return True
 
 
 def _explained(error: Exception) -> Exception:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ class Dashboard:
         self.home = home
         self._log = home.parent / f"serve-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "superft_hf.cli", "--home", str(home), "serve"]
+        command += ["--port", str(_free_port())]  # tests in several processes must not find the same one free
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **environment}
@@ -66,6 +68,12 @@ class Dashboard:
         """kill -9, as a crash would."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return tried.getsockname()[1]
 
 
 def chromium() -> str | None:

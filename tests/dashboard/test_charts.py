@@ -119,11 +119,16 @@ def test_line_figure__a_single_point_is_a_marker():
     assert line_figure([Line("eval", [1], [0.5], "#111111")], is_dark=False).data[0].mode == "markers"
 
 
-def test_thinned__long_lines_are_averaged_and_keep_their_end():
-    line = Line("train", list(range(10_000)), [1.0] * 9_999 + [float("nan")], "#111111")
-    short = thinned(line)
-    assert len(short.x) == charts.MAX_POINTS and short.x[-1] == 9_999
-    assert np.nanmax(short.y) == 1.0
+def test_thinned__long_lines_keep_their_spikes_gaps_and_ends():
+    values = np.ones(10_000)
+    values[[0, 3_333, 6_666]] = 2.0, 9.0, -5.0
+    values[5_000:5_010] = np.nan
+    short = thinned(Line("train", list(range(10_000)), values.tolist(), "#111111"))
+    assert len(short.x) <= charts.MAX_POINTS and (short.x[0], short.x[-1]) == (0, 9_999)
+    assert short.x == sorted(set(short.x))
+    drawn = dict(zip(short.x, short.y, strict=True))
+    assert (drawn[0], drawn[3_333], drawn[6_666]) == (2.0, 9.0, -5.0)
+    assert np.isnan(drawn[5_000])
 
 
 def test_thinned__short_lines_stay_as_they_are():

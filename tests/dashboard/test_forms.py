@@ -12,6 +12,7 @@ OTHER_VALUES = {
     "name": "night shift",
     "hardware.devices": "cpu",
     "training.time_budget_s": 60.0,
+    "training.hang_timeout_s": 600.0,
     "data.eval_fraction": 0.25,
     "data.test_fraction": 0.25,
 }
@@ -35,6 +36,8 @@ def other_value(one: Setting) -> Any:
         return [one.choices[0]]
     if one.kind == "choice":
         return one.choices[-1] if one.choices[-1] != one.default else one.choices[0]
+    if one.kind == "bool":
+        return not one.default
     if one.kind == "str":
         return "other"
     if one.kind == "texts":
@@ -71,7 +74,8 @@ def test_fields__each_setting_has_one_widget_and_its_value_reaches_the_configura
     assert not form.exception
     flat = form.session_state[state.START_DRAFT]
     assert {one.key: flat[one.key] for one in IN_WIDGETS} == {one.key: other_value(one) for one in IN_WIDGETS}
-    make_config(forms.nest(flat))
+    # The one rule that two of these other values break: it works with one process only.
+    make_config(forms.nest({**flat, "training.auto_find_batch_size": False}))
 
 
 def test_fields__limits_and_defaults_are_the_declarations(form):

@@ -3,7 +3,7 @@ import streamlit as st
 
 from dashboard import state
 from dashboard.hub_search import _ago, _facts, _short
-from superft_hf.records import HubEntry
+from superft_hf.hub.records import HubEntry
 from tests.hub_stand_in import HubStandIn
 from tests.stand_ins.hub_online import add_model, go_online, use_cache
 

@@ -53,3 +53,47 @@ def test_sparklines__of_the_runs_asked_for(home_of_pages):
 
     assert list(lines) == [record.run_id]
     assert len(lines[record.run_id]) == 2
+
+
+def test_metrics__points_that_a_resumed_run_dropped_are_gone(home_of_pages):
+    store = home_of_pages
+    record = make_queued_run(store, "a")
+    for step in (1, 2, 3):
+        store.log_metrics(record.run_id, step, step / 10, {"loss": float(step)})
+    assert readers.metrics(record.run_id)["step"].tolist() == [1, 2, 3]
+    store.drop_metrics_after(record.run_id, 1)
+    assert readers.metrics(record.run_id)["step"].tolist() == [1]
+    store.log_metrics(record.run_id, 2, 0.2, {"loss": 9.0})
+    assert readers.metrics(record.run_id)["value"].tolist() == [1.0, 9.0]
+
+
+def test_metrics__do_not_grow_with_a_run_and_keep_its_spike_and_its_end(home_of_pages, monkeypatch):
+    monkeypatch.setattr(readers, "MAX_POINTS", 30)
+    store = home_of_pages
+    record = make_queued_run(store, "a")
+    for step in range(1, 601):
+        store.log_metrics(record.run_id, step, step / 10, {"loss": 99.0 if step == 77 else 1 / step})
+        points = readers.metrics(record.run_id)
+        assert len(points) <= 150
+        assert points["step"].iloc[-1] == step
+    assert points["value"].max() == 99.0 and points["step"].is_unique
+
+
+def test_sparklines__follow_a_run_that_gains_points_and_forget_those_that_are_not_shown(
+    home_of_pages, monkeypatch
+):
+    store = home_of_pages
+    first, second = make_queued_run(store, "a").run_id, make_queued_run(store, "b").run_id
+    for run_id in (first, second):
+        store.log_metrics(run_id, 1, 1.0, {"eval_loss": 3.0})
+    assert readers.sparklines((first, second)) == {first: [3.0], second: [3.0]}
+    store.log_metrics(second, 2, 2.0, {"eval_loss": 2.0})
+    assert readers.sparklines((first, second)) == {first: [3.0], second: [3.0, 2.0]}
+
+    asked = []
+    original = type(store).sparklines
+    monkeypatch.setattr(type(store), "sparklines", lambda *given: asked.append(given[1]) or original(*given))
+    monkeypatch.setattr(readers, "MAX_SPARKLINES", 0)
+    assert readers.sparklines((first,)) == {first: [3.0]}
+    assert readers.sparklines((first, second)) == {first: [3.0], second: [3.0, 2.0]}
+    assert asked == [[], [second]]

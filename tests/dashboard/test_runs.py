@@ -3,7 +3,7 @@ import time
 import pytest
 
 from dashboard import readers, runs_table, state
-from superft_hf.records import RunState
+from superft_hf.records import PauseReason, RunState
 from tests.factories import (
     fill_with_runs,
     make_completed_run,
@@ -136,23 +136,39 @@ def test_delete__asks_first(open_page, store):
     assert not store.run_paths(done.run_id).folder.exists()
 
 
-def test_queue__hold_and_let_go(open_page, store):
-    record = make_queued_run(store, "waiting")
-    test = open_page("runs")
-    test.get_by_key(f"runs_hold_{record.run_id}").click().run()
-    assert store.get_run(record.run_id).is_held
+def test_verbs__several_at_once(open_page, store):
+    live = [make_running_run(store, name, epochs_done=1, epochs=2) for name in ("a", "b")]
+    test = select(open_page("runs"), *live)
+    assert not test.get_by_key("runs_pause").disabled and test.get_by_key("runs_resume").disabled
+    test.get_by_key("runs_pause").click().run()
+    assert "Saves everything at the next step" in text_of(test)
+    assert [store.get_run(one.run_id).request for one in live] == [None, None]
+    test.get_by_key("runs_sure_pause").click().run()
+    assert [store.get_run(one.run_id).request for one in live] == ["pause", "pause"]
 
-    test.get_by_key(f"runs_hold_{record.run_id}").click().run()
-    assert not store.get_run(record.run_id).is_held
+    for one in live:
+        store.change_state(one.run_id, [RunState.RUNNING], RunState.PAUSED, by="worker")
+    select(test, *live).get_by_key("runs_resume").click().run()
+    assert [store.get_run(one.run_id).state for one in live] == [RunState.QUEUED] * 2
+    select(test, *live).get_by_key("runs_hold").click().run()
+    assert all(store.get_run(one.run_id).is_held for one in live)
+    assert select(test, *live).get_by_key("runs_hold").label == "Let go"
 
 
-def test_queue__discard_is_asked_of_the_supervisor(open_page, store):
-    record = make_queued_run(store, "waiting")
-    test = open_page("runs")
-    test.get_by_key(f"runs_drop_{record.run_id}").click().run()
-
-    assert not test.exception
-    assert store.get_run(record.run_id).request == "discard"
+def test_table__says_why_paused_and_what_is_special_in_the_queue(open_page, store):
+    for number, reason in enumerate(PauseReason):
+        run = make_running_run(store, f"paused-{number}", epochs_done=1, epochs=2)
+        store.change_state(
+            run.run_id, [RunState.RUNNING], RunState.PAUSED, by="worker", pause_reason=str(reason)
+        )
+    held, first = make_queued_run(store, "held"), make_queued_run(store, "first")
+    store.set_held(held.run_id, True, by="page")
+    store.set_priority(first.run_id, 2, by="command line")
+    table = open_page("runs").dataframe[0].value
+    assert table["State"].tolist() == [
+        ["queued: priority 2"], ["queued: held"], ["paused: stopped hard"], ["paused: disk is full"],
+        ["paused: shutdown"], ["paused: by a person"],
+    ]  # fmt: skip
 
 
 def test_best_epoch__of_a_run_in_the_middle(store):

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +55,27 @@ def supervisor(home: Path, launcher: Launcher) -> Iterator[Supervisor]:
     made.end_children()
     made.step()
     made.close()
+
+
+@pytest.fixture
+def start_supervisor(home: Path) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    """Starts supervisors in processes of their own, and ends those that are left."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(idle_s: float = 60, shutdown_s: float = 20) -> subprocess.Popen[bytes]:
+        log = (home / "out.log").open("ab")
+        command = [sys.executable, str(STAND_INS / "supervisor.py"), str(home), str(idle_s), str(shutdown_s)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +10,12 @@ import psutil
 import pytest
 from safetensors.numpy import save_file
 
+from superft_hf.config import HardwareConfig
 from superft_hf.engine import control
+from superft_hf.engine.devices import try_lease
 from superft_hf.engine.processes import describe_process, is_alive
 from superft_hf.errors import DataNotFoundError, RunNotFoundError, StateError
-from superft_hf.records import Request, RunState
+from superft_hf.records import PauseReason, ProcessRecord, Request, RunState
 
 
 @pytest.fixture
@@ -118,3 +122,139 @@ def test_wait_for(store, config):
     assert control.wait_for(store, run_id, is_queued, timeout_s=1).run_id == run_id
     with pytest.raises(StateError, match="still queued after 0 s"):
         control.wait_for(store, run_id, lambda run: not is_queued(run), timeout_s=0.2)
+
+
+def live(store, config, name: str = "x") -> str:
+    return store.create_run(config(name), by="test", state=RunState.STARTING).run_id
+
+
+@pytest.mark.parametrize(
+    ("verb", "request_"),
+    [
+        (control.finish, Request.FINISH), (control.pause, Request.PAUSE),
+        (control.stop_hard, Request.STOP_HARD), (control.discard, Request.DISCARD),
+    ],
+)  # fmt: skip
+def test_verbs__are_recorded_and_see_to_a_supervisor(store, home, config, supervisors, verb, request_):
+    run_id = live(store, config)
+    record = verb(store, run_id, by="test")
+    assert (record.run_id, record.request, record.state) == (run_id, request_, RunState.STARTING)
+    assert supervisors == [home]
+    assert store.read_events(run_id)[-1].what == f"asked to {request_}"
+
+
+@pytest.mark.parametrize("verb", [control.finish, control.pause, control.stop_hard])
+def test_verbs__do_not_fit_a_queued_run(store, config, supervisors, verb):
+    run_id = store.create_run(config("x"), by="test").run_id
+    with pytest.raises(StateError, match="is queued: it cannot be asked to"):
+        verb(store, run_id, by="test")
+    assert supervisors == []
+
+
+def test_resume__queues_a_failed_run_again(store, home, config, supervisors):
+    run_id = live(store, config)
+    with pytest.raises(StateError, match="cannot be resumed"):
+        control.resume(store, run_id, by="test")
+    store.change_state(run_id, (RunState.STARTING,), RunState.FAILED, by="test")
+    assert control.resume(store, run_id, by="test").state is RunState.QUEUED
+    assert supervisors == [home]
+
+
+def test_ensure_supervisor__for_a_run_that_a_shutdown_paused(store, home, config, supervisors):
+    by_person, by_shutdown = live(store, config), live(store, config)
+    for run_id, reason in ((by_person, PauseReason.PERSON), (by_shutdown, PauseReason.SHUTDOWN)):
+        control.ensure_supervisor(home)
+        supervisors.clear()
+        store.change_state(run_id, (RunState.STARTING,), RunState.PAUSED, by="test", pause_reason=str(reason))
+    control.ensure_supervisor(home)
+    assert supervisors == [home]
+    store.change_state(by_shutdown, (RunState.PAUSED,), RunState.DISCARDED, by="test")
+    control.ensure_supervisor(home)
+    assert supervisors == [home], "a run that a person paused waits"
+
+
+def test_stop_supervisor__keeps_it_stopped_until_a_person_starts_it(store, home, config, until):
+    held = store.create_run(config("x"), by="test").run_id
+    store.set_held(held, True, by="test")
+    control.ensure_supervisor(home)
+    until(lambda: control.supervisor_pid(home) is not None)
+    process = describe_process(control.supervisor_pid(home), "supervisor")
+    assert control.stop_supervisor(home) == process.pid
+    assert control.supervisor_pid(home) is None
+    until(lambda: not is_alive(process))
+    assert control.supervisor_status(home) == control.SupervisorStatus(None, is_stopped=True, is_needed=True)
+    control.ensure_supervisor(home)
+    control.discard(store, held, by="test")
+    assert len(_supervisors_of(home)) == 0
+    assert control.stop_supervisor(home) is None
+
+    control.start_supervisor(home)
+    until(lambda: store.get_run(held).state is RunState.DISCARDED)
+    status = control.supervisor_status(home)
+    assert status.pid is not None and not status.is_stopped
+    process = describe_process(status.pid, "supervisor")
+    control.stop_supervisor(home)
+    until(lambda: not is_alive(process))
+
+
+def test_stop_supervisor__a_home_that_never_was(tmp_path):
+    assert control.stop_supervisor(tmp_path / "nothing") is None
+    assert control.supervisor_status(tmp_path / "nothing") == control.SupervisorStatus(None, False, False)
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_stop_supervisor__one_that_was_just_being_started_leaves_again(store, home, config, start_supervisor):
+    store.create_run(config("sleep 60"), by="test")
+    assert control.stop_supervisor(home) is None
+    assert start_supervisor().wait(timeout=10) == 0
+    assert [run.state for run in store.list_runs()] == [RunState.QUEUED]
+
+
+def test_pause_all__without_a_supervisor(store, launcher, config, until):
+    ids = [live(store, config, name) for name in ("pausable 60", "pausable 60")]
+    lease = try_lease(HardwareConfig(devices="cpu"))
+    workers = [launcher.start(store, run_id, store.read_config(run_id), lease) for run_id in ids]
+    lease.close()
+    dead = live(store, config)
+    store.record_process(dead, ProcessRecord(os.getpid(), 1.0, "rank 0"))
+    for worker, run_id in zip(workers, ids, strict=True):
+        until(lambda run_id=run_id: "listens" in store.run_paths(run_id).log.read_text())
+        threading.Thread(target=worker.wait, daemon=True).start()
+    records = {run.run_id: run for run in control.pause_all(store, by="test", timeout_s=20)}
+    assert [records[run_id].state for run_id in ids] == [RunState.PAUSED, RunState.PAUSED]
+    assert records[ids[0]].pause_reason == PauseReason.PERSON
+    assert records[dead].state is RunState.FAILED
+    assert control.pause_all(store, by="test", timeout_s=0) == []
+
+
+def test_pause_all__a_worker_that_does_not_answer(store, launcher, config, until):
+    run_id = live(store, config, "stubborn 60")
+    lease = try_lease(HardwareConfig(devices="cpu"))
+    worker = launcher.start(store, run_id, store.read_config(run_id), lease)
+    lease.close()
+    with pytest.raises(StateError, match="Not paused within 0 s: stubborn 60") as caught:
+        control.pause_all(store, by="test", timeout_s=0.2)
+    assert "superft stop-hard" in caught.value.hint
+    worker.kill()
+    worker.wait()
+
+
+def test_ensure_supervisor__many_callers_start_one_process(store, config, home, until, monkeypatch):
+    store.set_held(store.create_run(config("complete"), by="test").run_id, True, by="test")
+    begun = []
+    real = subprocess.Popen
+
+    def popen(command, **options):
+        begun.append(command)
+        return real(command, **options)
+
+    monkeypatch.setattr(control.subprocess, "Popen", popen)
+    for _ in range(10):
+        control.ensure_supervisor(home)
+    assert len(begun) == 1
+    until(lambda: control.supervisor_pid(home) is not None)
+    control.stop_supervisor(home)
+    control.start_supervisor(home)  # the old one may still be ending
+    assert len(begun) == 2
+    until(lambda: control.supervisor_pid(home) is not None)
+    control.stop_supervisor(home)

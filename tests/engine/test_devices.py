@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from superft_hf.config import HardwareConfig
-from superft_hf.engine.devices import Devices, cpu_cores, find_devices, list_gpus, try_lease
+from superft_hf.engine.devices import Devices, cpu_cores, find_devices, list_gpus, share_of_cores, try_lease
 from superft_hf.errors import DeviceError
 
 
@@ -102,6 +102,34 @@ def test_a_lease_is_held_until_it_is_closed():
     assert second is not None
     second.close()
     second.close()
+
+
+def test_slots_of_the_cpu():
+    first, second = (try_lease(HardwareConfig(num_processes=count), slots=2) for count in (1, 4))
+    assert first.devices == Devices("cpu", (), 1, slots=2)
+    assert first.devices.names == second.devices.names == ("cpu-0", "cpu-1")
+    assert (len(first.descriptors), len(second.descriptors)) == (1, 1), "several processes take one slot"
+    assert try_lease(HardwareConfig(), slots=2) is None
+    third = try_lease(HardwareConfig(), slots=3)
+    assert third is not None
+    first.close()
+    assert try_lease(HardwareConfig(), slots=1) is None, "two slots beyond this one are taken"
+    assert try_lease(HardwareConfig(), slots=2) is None
+    third.close()
+    again = try_lease(HardwareConfig(), slots=2)
+    for lease in (second, again):
+        lease.close()
+
+
+def test_slots_do_not_count_for_gpus(two_gpus):
+    assert find_devices(HardwareConfig(), slots=4) == Devices("cuda", (0, 1), 1)
+    assert find_devices(HardwareConfig(devices="cpu"), slots=4) == Devices("cpu", (), 1, 4)
+
+
+def test_share_of_cores(monkeypatch):
+    monkeypatch.setattr("superft_hf.engine.devices.cpu_cores", lambda: 16)
+    assert [share_of_cores(1), share_of_cores(2), share_of_cores(1, 3), share_of_cores(2, 3)] == [16, 8, 5, 2]
+    assert share_of_cores(64, 2) == 1
 
 
 def test_gpus_are_leased_one_by_one_and_only_as_many_as_are_needed(two_gpus):

@@ -11,7 +11,7 @@ from superft_hf.config_file import dump_config
 from superft_hf.engine import devices
 from superft_hf.engine.devices import Devices, Gpu, cpu_cores, find_devices, list_gpus, try_lease
 from superft_hf.engine.launcher import DIES_WITH_LAUNCHER, Launcher, write_accelerate_config
-from superft_hf.engine.processes import is_alive, living, send_signal, stop_processes
+from superft_hf.engine.processes import is_alive, living, processes_of_run, send_signal
 from superft_hf.engine.settling import death
 from superft_hf.errors import DeviceError, HomeError
 from superft_hf.records import RunState
@@ -87,7 +87,7 @@ def test_write_accelerate_config(tmp_path, config):
     assert (values["distributed_type"], values["mixed_precision"]) == ("NO", "no")
 
 
-def test_start__detached_logged_recorded_and_leased(store, launcher, config, monkeypatch):
+def test_start__detached_logged_recorded_and_leased(store, launcher, config, monkeypatch, until):
     monkeypatch.setenv("HF_TOKEN", "hf_never_written")
     asked = config("sleep 60")
     run_id = store.create_run(asked, by="test", state=RunState.STARTING).run_id
@@ -99,10 +99,12 @@ def test_start__detached_logged_recorded_and_leased(store, launcher, config, mon
         assert [(one.pid, one.role) for one in recorded] == [(process.pid, "rank 0")]
         assert is_alive(recorded[0])
         assert os.getsid(process.pid) == process.pid
+        folder = store.run_paths(run_id).folder
+        until(lambda: [one.pid for one in processes_of_run(folder)] == [process.pid])
         assert try_lease(asked.hardware) is None
         assert Path(f"/proc/{process.pid}/fd/0").resolve() == Path(os.devnull)
     finally:
-        stop_processes(lambda: store.read_processes(run_id))
+        send_signal(store.read_processes(run_id), signal.SIGKILL)
         process.wait()
     assert (again := try_lease(asked.hardware)) is not None
     again.close()
@@ -130,6 +132,19 @@ def test_start__a_log_that_cannot_be_written(store, launcher, config):
     with pytest.raises(HomeError, match="could not be started"):
         launcher.start(store, run_id, asked, lease)
     lease.close()
+
+
+def test_start__the_first_start_has_the_share_of_a_slot(store, launcher, config, monkeypatch):
+    monkeypatch.setattr("superft_hf.engine.devices.cpu_cores", lambda: 12)
+    store.change_settings(cpu_slots=3)
+    asked = config("x", num_processes=2)
+    run_id = store.create_run(asked, by="test", state=RunState.STARTING).run_id
+    seen = {}
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **keys: seen.update(keys) or _Started())
+    lease = try_lease(asked.hardware)
+    launcher.start(store, run_id, asked, lease)
+    lease.close()
+    assert seen["env"]["OMP_NUM_THREADS"] == "2"
 
 
 @pytest.mark.slow
@@ -233,4 +248,6 @@ def test_try_lease__locks_that_cannot_be_written(tmp_path, monkeypatch, config):
 
 def test_waiting_words():
     assert CPU.waiting_words == "waits for the CPU, which another run uses"
+    two_slots = Devices("cpu", (), 1, slots=2)
+    assert two_slots.waiting_words == "waits for one of the CPU's 2 slots, which other runs use"
     assert TWO_GPUS.waiting_words == "waits for 2 GPUs, which other runs use"

@@ -4,51 +4,20 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
+import time
 
 import pytest
 
 from superft_hf.config import HardwareConfig
 from superft_hf.engine import control, devices
-from superft_hf.engine.processes import describe_process, is_alive, living
+from superft_hf.engine.processes import RUN_VARIABLE, describe_process, is_alive, living
 from superft_hf.engine.supervisor import Supervisor, run_supervisor, try_lock
 from superft_hf.paths import HomePaths
 from superft_hf.records import ProcessRecord, Request, RunState
 from superft_hf.store import RunStore
+from tests.engine.steps import is_in, passes_until
 
-STAND_IN = Path(__file__).parents[1] / "stand_ins" / "supervisor.py"
 CPU = HardwareConfig(devices="cpu")
-
-
-def is_in(store: RunStore, run_id: str, state: RunState) -> bool:
-    return store.get_run(run_id).state is state
-
-
-def passes_until(supervisor: Supervisor, until: Callable, condition: Callable[[], bool]) -> None:
-    """Lets the supervisor work until something holds."""
-    until(lambda: bool(supervisor.step() or True) and condition())
-
-
-@pytest.fixture
-def start_supervisor(home: Path):
-    """Starts supervisors in processes of their own, and ends those that are left."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(idle_s: float = 60, folder: Path = home) -> subprocess.Popen[bytes]:
-        log = (folder / "out.log").open("ab")
-        command = [sys.executable, str(STAND_IN), str(folder), str(idle_s)]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
 
 
 def test_step__runs_queued_runs_in_order_one_at_a_time(store, supervisor, config, until):
@@ -115,6 +84,18 @@ def test_step__a_held_run_waits(store, supervisor, config, until):
     assert is_in(store, held, RunState.QUEUED)
 
 
+def test_step__a_run_that_is_held_waits_for_no_device(store, supervisor, config, until):
+    first, second = (store.create_run(config("sleep 60"), by="test").run_id for _ in range(2))
+    supervisor.step()
+    assert store.get_run(second).waiting_for is not None
+    store.set_held(second, True, by="test")
+    supervisor.step()
+    assert store.get_run(second).waiting_for is None
+    for run_id in (first, second):
+        store.set_request(run_id, Request.DISCARD, by="test")
+    passes_until(supervisor, until, lambda: not supervisor.step())
+
+
 def test_step__starting_without_any_process_for_15_s(store, supervisor, config, monkeypatch, until):
     run_id = store.create_run(config("complete"), by="test", state=RunState.STARTING).run_id
     supervisor.step()
@@ -155,8 +136,7 @@ def test_step__discards_a_live_run_and_gives_its_device_to_the_next(store, super
     passes_until(supervisor, until, lambda: is_in(store, following, RunState.COMPLETED))
 
 
-def test_step__discards_a_live_run_that_ignores_sigterm(store, supervisor, config, until, monkeypatch):
-    monkeypatch.setattr("superft_hf.engine.supervisor.STOP_GRACE_S", 0.5)
+def test_step__discards_a_live_run_that_ignores_sigterm(store, supervisor, config, until):
     run_id = store.create_run(config("stubborn 60"), by="test").run_id
     passes_until(supervisor, until, lambda: is_in(store, run_id, RunState.RUNNING))
     store.set_request(run_id, Request.DISCARD, by="test")
@@ -179,7 +159,7 @@ def test_step__two_homes_never_share_the_cpu(tmp_path, store, supervisor, launch
     theirs = with_other.create_run(config("complete"), by="test").run_id
     supervisor.step()
     other.step()
-    assert is_in(store, ours, RunState.STARTING)
+    assert store.get_run(ours).is_live
     assert is_in(with_other, theirs, RunState.QUEUED)
     passes_until(supervisor, until, lambda: is_in(store, ours, RunState.RUNNING))
     other.step()
@@ -191,16 +171,35 @@ def test_step__two_homes_never_share_the_cpu(tmp_path, store, supervisor, launch
 
 
 def test_step__ranks_that_outlive_their_launcher(store, home, supervisor, config, monkeypatch, until):
-    monkeypatch.setattr("superft_hf.engine.supervisor.ORPHAN_GRACE_S", 0.3)
+    monkeypatch.setattr("superft_hf.engine.watching.ORPHAN_GRACE_S", 0.3)
     run_id = store.create_run(config("x"), by="test", state=RunState.STARTING).run_id
     command = [sys.executable, "-c", "import time; time.sleep(60)", str(home / run_id)]
-    rank = subprocess.Popen(command, start_new_session=True)  # it has not recorded itself yet
+    theirs = {**os.environ, RUN_VARIABLE: str(home / run_id)}
+    rank = subprocess.Popen(command, env=theirs, start_new_session=True)  # it has not recorded itself yet
+    editor = subprocess.Popen(command, start_new_session=True)  # a person's, which has the folder open
     store.record_process(run_id, ProcessRecord(os.getpid(), 1.0, "launcher"))
     supervisor.step()
     assert is_in(store, run_id, RunState.STARTING)
     assert rank.poll() is None
     passes_until(supervisor, until, lambda: is_in(store, run_id, RunState.FAILED))
     assert rank.wait(timeout=5) == -signal.SIGKILL
+    assert editor.poll() is None
+    editor.kill()
+    editor.wait()
+
+
+def test_step__a_worker_that_is_not_recorded_yet(store, home, supervisor, config, monkeypatch, until):
+    """Its supervisor was killed between its start and its record."""
+    monkeypatch.setattr("superft_hf.engine.settling.UNRECORDED_S", 0.0)
+    run_id = store.create_run(config("x"), by="test", state=RunState.STARTING).run_id
+    command = [sys.executable, "-c", "import time; time.sleep(60)", str(home / run_id)]
+    worker = subprocess.Popen(command, env={**os.environ, RUN_VARIABLE: str(home / run_id)})
+    began = time.monotonic()
+    until(lambda: supervisor.step() and time.monotonic() > began + 1.5)
+    assert is_in(store, run_id, RunState.STARTING)
+    worker.kill()
+    worker.wait()
+    passes_until(supervisor, until, lambda: is_in(store, run_id, RunState.FAILED))
 
 
 def test_step__is_cheap_when_idle(store, supervisor):
@@ -234,11 +233,11 @@ def test_supervisor__killed_in_the_middle_of_a_run_is_succeeded(store, home, con
     until(lambda: is_in(store, waiting, RunState.COMPLETED))
 
 
-def test_supervisor__sigterm_leaves_the_worker_alone(store, config, until, start_supervisor):
+def test_supervisor__sigusr1_leaves_the_worker_alone(store, config, until, start_supervisor):
     first = start_supervisor()
     run_id = store.create_run(config("sleep 2"), by="test").run_id
     until(lambda: is_in(store, run_id, RunState.RUNNING))
-    first.terminate()
+    first.send_signal(signal.SIGUSR1)
     assert first.wait(timeout=5) == 0
     assert living(store.read_processes(run_id))
     until(lambda: is_in(store, run_id, RunState.COMPLETED))

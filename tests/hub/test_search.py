@@ -3,8 +3,8 @@ import time
 import pytest
 
 from superft_hf.hub import ask, search
+from superft_hf.hub.records import HubEntry
 from superft_hf.hub.search import Query
-from superft_hf.records import HubEntry
 from tests.hub_stand_in import READ_TOKEN, HubStandIn
 from tests.stand_ins.hub_online import add_data_set, add_model, go_online, use_cache
 

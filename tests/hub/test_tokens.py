@@ -4,8 +4,8 @@ import traceback
 import pytest
 
 from superft_hf.errors import HubUnreachableError, RateLimitedError, TokenRefusedError
+from superft_hf.hub.records import Identity
 from superft_hf.hub.tokens import HiddenToken, find_token, identify
-from superft_hf.records import Identity
 from tests.hub_stand_in import READ_TOKEN, WRITE_TOKEN, HubStandIn
 from tests.stand_ins.hub_online import go_online, use_cache
 

@@ -21,7 +21,7 @@ def lines(report: preflight.Report) -> list[tuple[str, str]]:
 def disk_title(report: preflight.Report) -> str:
     """What stands free changes from one second to the next."""
     (title,) = [one.title for one in report.findings if one.code == "disk"]
-    return title if title.startswith("Disk: the run takes about 840 B of ") else ""
+    return title if title.startswith("Disk: the run takes about 12.6 kB of ") else ""
 
 
 def test_a_good_configuration_is_fine_all_through(make, make_folder, home):

@@ -7,6 +7,7 @@ import pytest
 
 from superft_hf.preflight import resources
 from superft_hf.records import DataInfo, ModelInfo
+from superft_hf.settings import find_setting
 
 HUB_MODEL = ModelInfo("acme/net", "net", "", "hub", size_bytes=100_000_000, licence="apache-2.0")
 OWN_IMAGES = DataInfo("images", "images", "", "local")
@@ -17,8 +18,51 @@ def found(make, home, model=HUB_MODEL, data=OWN_IMAGES):
     return {one.code: one for one in resources.find(config, home, model, data)}
 
 
-def test_a_run_is_two_checkpoints_and_the_model(make, home):
-    assert resources.run_bytes(HUB_MODEL) == 700_000_000
+def need(make, data=None, **groups):
+    model_group = {"name_or_path": "acme/net", **groups.pop("model", {})}
+    config = make("images", model=model_group, training=groups)
+    return resources.disk_need(config, HUB_MODEL, data)
+
+
+@pytest.mark.parametrize(
+    ("training", "checkpoint_mb"),
+    [
+        ({}, 300),  # adamw keeps two values for each weight
+        ({"optim": "sgd"}, 200),
+        ({"optim": "sgd", "momentum": 0.0}, 100),
+        ({"optim": "rmsprop"}, 300),
+        ({"optim": "rmsprop", "momentum": 0.0}, 200),
+        ({"optim": "adagrad"}, 200),
+        ({"optim": "adafactor"}, 100),
+        ({"model": {"strategy": "head"}}, 100),
+        ({"model": {"strategy": "head-then-full"}}, 300),
+    ],
+)
+def test_three_checkpoints_and_the_model_by_optimizer_and_strategy(make, training, checkpoint_mb):
+    found = need(make, **training)
+    assert found.checkpoints == 3 * checkpoint_mb * 10**6
+    assert (found.model, found.predictions) == (10**8, 0)
+    assert found.total == found.checkpoints + 10**8
+
+
+def test_every_optimizer_has_a_size():
+    assert set(resources.STATES) == set(find_setting("training.optim").choices)
+
+
+def images_of(num_classes):
+    counts = {"train": {"0": 999}, "eval": {"0": 100}, "test": {"0": 10}}
+    names = tuple(str(one) for one in range(num_classes))
+    return replace(OWN_IMAGES, class_names=names, counts=counts)
+
+
+def test_a_row_of_predictions_for_each_evaluation(make):
+    # 10 classes: 150 + 40 bytes a row; 100 rows in each of 7 evaluations, and 10 rows of test
+    assert need(make, images_of(10), num_train_epochs=7).predictions == 190 * 710
+    # 1,000 classes: all logits of the best evaluation and of test only, else the 20 highest with their ids
+    assert need(make, images_of(1000), num_train_epochs=7).predictions == 100 * (6 * 390 + 4150) + 10 * 4150
+
+
+def test_a_disk_that_has_room_is_fine(make, home):
     assert found(make, home)["disk"].level == "fine"
     assert "disk" not in found(make, home, replace(HUB_MODEL, size_bytes=None))
 
@@ -27,8 +71,17 @@ def test_a_full_disk_blocks(make, home, monkeypatch):
     monkeypatch.setattr(resources.shutil, "disk_usage", lambda path: SimpleNamespace(free=50_000_000))
     report = found(make, home)
     assert (report["disk"].level, report["disk"].kind) == ("blocks", "HomeError")
-    assert "has 50.0 MB left." in report["disk"].title and "about 700.0 MB" in report["disk"].text
+    assert "has 50.0 MB left." in report["disk"].title and "about 1.0 GB" in report["disk"].text
+    assert "3 checkpoints while one is written, 900.0 MB; the model, 100.0 MB" in report["disk"].text
     assert report["download"].level == "blocks"
+
+
+@pytest.mark.parametrize(("free", "level"), [(999, "blocks"), (1001, "know"), (1249, "know"), (1251, "fine")])
+def test_a_disk_with_little_room_is_tight(make, home, monkeypatch, free, level):
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda path: SimpleNamespace(free=free * 10**6))
+    finding = found(make, home)["disk"]
+    assert finding.level == level and not finding.title.startswith("The run")
+    assert (level == "know") == ("is paused, and goes on when there is room" in finding.text)
 
 
 def test_a_download_is_told_before_it_happens(make, home):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-FOLDER = Path(sys.argv[1])
+FOLDER = Path(sys.argv[-1])  # pytest imports this file too, to look for doctests
+CHECKPOINT = FOLDER / "checkpoints" / "checkpoint-4"
 NOW = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 COMPLETE = {
     "global_step": 10, "epoch": 1.0, "best_value": 0.6, "best_step": 10, "accuracy": 0.75,
@@ -36,9 +37,14 @@ def main() -> int:
     sys.stdout.flush()
     if what in ("sleep", "stubborn"):
         time.sleep(float(how))
+    elif what == "pausable":
+        if not CHECKPOINT.exists() and wait_for_pause(float(how), rank):
+            return 0
     elif what == "die":
         os.kill(os.getpid(), int(how))
     elif what == "exit":
+        while (FOLDER / "hold").exists():
+            time.sleep(0.05)
         sys.stderr.write("it was the weather\n-----\n")
         return int(how)
     elif what == "fail":
@@ -46,6 +52,26 @@ def main() -> int:
         return 1
     change("completed", **COMPLETE)
     return 0
+
+
+def wait_for_pause(seconds: float, rank: int) -> bool:
+    """Works for so long, unless a person or SIGTERM wants a pause; returns whether it is paused."""
+    heard: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    sys.stdout.write("listens\n")
+    sys.stdout.flush()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        state, request = write("SELECT state, request FROM runs WHERE run_id = ?", FOLDER.name)
+        if state == "paused":
+            return True
+        if rank == 0 and (heard or request == "pause"):
+            CHECKPOINT.mkdir(parents=True)
+            reason = "the machine was shut down" if heard else "a person paused it"
+            change("paused", pause_reason=reason, request=None)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def change(state: str, **columns: object) -> None:

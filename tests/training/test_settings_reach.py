@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import set_seed
+from transformers import TrainerControl, TrainerState, set_seed
 
 from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, parse_config
 from superft_hf.engine.devices import find_devices
 from superft_hf.engine.launcher import Launcher
+from superft_hf.engine.watching import Watch
 from superft_hf.errors import BadImageError, DataError, DeviceError, ModelError, SuperFTError
 from superft_hf.paths import RunPaths
 from superft_hf.preflight.report import require
@@ -23,6 +24,7 @@ from superft_hf.settings import all_settings
 from superft_hf.sources import hub_data
 from superft_hf.sources.load import load_images
 from superft_hf.sources.scan import scan_images
+from superft_hf.store import RunStore
 from superft_hf.training.arguments import training_arguments
 from superft_hf.training.budget import Pace, fitting_epochs
 from superft_hf.training.image_classification.model import load_model, output_layers
@@ -32,9 +34,10 @@ from superft_hf.training.image_classification.pixels import (
     read_pixel_map,
 )
 from superft_hf.training.image_classification.task import ImageClassification
-from superft_hf.training.resolve import decide_devices
-from superft_hf.training.run import make_trainer
+from superft_hf.training.resolve import decide_devices, shrink_batch
+from superft_hf.training.run import RunContext, _wishes, make_trainer
 from superft_hf.training.sampling import EpochSampler, seeded
+from superft_hf.training.stopping import ShutdownSignal, StopCallback, Wishes
 from superft_hf.training.strategy import Strategy
 
 
@@ -114,6 +117,36 @@ def head_with_dropout(config: RunConfig, home: Path) -> Any:
     model, _ = load_model(config.model, ["a", "b"])
     layer = output_layers(model)[0].train()
     return layer(torch.ones(4, layer.in_features)).tolist()
+
+
+def steps_saved(config: RunConfig, home: Path) -> list[int]:
+    """Steps within an epoch of ten at which a checkpoint is written."""
+    wishes, found = Wishes(None, "run", ShutdownSignal()), []
+    stop = StopCallback(wishes, ShutdownSignal(), config.training.save_steps)
+    for step in range(1, 11):
+        control = TrainerControl()
+        stop.on_step_end(None, TrainerState(epoch=step / 10, global_step=step), control)
+        found += [step] if control.should_save else []
+    return found
+
+
+def smaller_batch(config: RunConfig, home: Path) -> Any:
+    """What is trained with after memory ran out."""
+    smaller = shrink_batch(config)
+    return smaller and smaller.training.per_device_train_batch_size
+
+
+def hang_limit(config: RunConfig, home: Path) -> float:
+    """Seconds without progress after which the supervisor gives a run up."""
+    store = RunStore(home)
+    return Watch(store, "test")._timeout_s(store.create_run(config, by="test"))
+
+
+def memory_limit(config: RunConfig, home: Path) -> int | None:
+    """Bytes that the worker of one process may take."""
+    store, args = RunStore(home), SimpleNamespace(world_size=1, process_index=1, device=torch.device("cpu"))
+    context = RunContext(store, store.create_run(config, by="test").run_id)
+    return _wishes(context, config, None, args, ShutdownSignal())._memory_limit
 
 
 def outcome(config: RunConfig, home: Path) -> str:
@@ -242,6 +275,9 @@ CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "training.class_weights": (class_loss_weights, "balanced"),
     "training.seed": (order, 7),
     "training.logging_steps": (argument("logging_steps"), 3),
+    "training.save_steps": (steps_saved, 2),
+    "training.auto_find_batch_size": (smaller_batch, True),
+    "training.hang_timeout_s": (hang_limit, 60.0),
     "training.dataloader_num_workers": (argument("dataloader_num_workers"), 2),
     "training.report_to": (argument("report_to"), ["tensorboard"]),
     "early_stopping.patience": (stopping, None),
@@ -251,6 +287,7 @@ CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "hardware.mixed_precision": (argument("bf16"), "bf16"),
     "hardware.memory_format": (batch_format, "channels_last"),
     "hardware.threads": (launch, 3),
+    "hardware.memory_limit_gb": (memory_limit, 2.0),
 }
 NEEDS = {  # settings that show only beside another
     "model.head_epochs": {"model": {"strategy": "head-then-full"}},

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from superft_hf.config_file import read_config
 from superft_hf.engine.devices import Devices
 from superft_hf.engine.launcher import Launcher
 from superft_hf.evaluation.classification import classification_metrics
@@ -20,15 +22,15 @@ from superft_hf.records import RunRecord, RunState
 pytestmark = pytest.mark.slow
 
 
-def run_worker(store, config) -> tuple[RunRecord, int]:
-    """Starts the worker as the engine does, and waits for it."""
+def run_worker(store, config, script: str | None = None) -> tuple[RunRecord, int]:
+    """Starts the worker, or a script beside this file in its place, as the engine does, and waits for it."""
     record = store.create_run(config, by="test", state=RunState.STARTING)
     paths, devices = store.run_paths(record.run_id), Devices("cpu", (), config.hardware.num_processes)
-    launcher = Launcher()
+    launcher = Launcher(worker=(str(Path(__file__).with_name(script)),)) if script else Launcher()
     with paths.log.open("ab") as log:
         done = subprocess.run(
             launcher.command(paths, devices),
-            env=launcher.environment(store.home, config, devices),
+            env=launcher.environment(store.home, config, devices) | {"PYTHONPATH": str(Path.cwd())},
             stdout=log,
             stderr=subprocess.STDOUT,
             timeout=300,
@@ -68,6 +70,31 @@ def test_a_worker_that_cannot_go_on_says_why_and_exits_1(tiny_config, store, ima
     assert (record.state, status) == (RunState.FAILED, 1)
     assert record.failure.kind == "BadImageError" and "broken.png" in record.failure.message
     assert "Traceback" in store.run_paths(record.run_id).log.read_text()
+
+
+def test_out_of_memory__the_batch_is_halved_and_the_same_process_goes_on(tiny_config, store):
+    config = tiny_config(training={"auto_find_batch_size": True, "gradient_accumulation_steps": 2})
+    record, status = run_worker(store, config, "hungry_worker.py")
+    paths = store.run_paths(record.run_id)
+    assert (record.state, status) == (RunState.COMPLETED, 0), paths.log.read_text()
+    training = read_config(paths.resolved).training
+    assert (training.per_device_train_batch_size, training.gradient_accumulation_steps) == (4, 4)
+    assert record.max_steps == 6  # 42 images, 16 an update as asked for: 3 updates an epoch
+    assert ("out of memory", "goes on with 4 images × 4 a step") in [
+        (event.what, event.detail) for event in store.read_events(record.run_id)
+    ]
+    assert len(store.read_processes(record.run_id)) == 1
+
+
+def test_out_of_memory__fails_with_a_remedy_when_nothing_else_was_asked_for(tiny_config, store):
+    record, status = run_worker(store, tiny_config(), "hungry_worker.py")
+    assert (record.state, status) == (RunState.FAILED, 1)
+    assert record.failure.kind == "OutOfMemoryError" and "8 images" in record.failure.message
+    assert record.failure.remedies[0].changes == {
+        "training.per_device_train_batch_size": 4,
+        "training.gradient_accumulation_steps": 2,
+    }
+    assert any("OutOfMemoryError" in line for line in record.failure.log)
 
 
 def test_inference_prints_json(tiny_config, store, images):
