@@ -83,6 +83,16 @@ class ClassMismatchError(DataError):
         self.unknown = unknown
 
 
+class DataChangedError(DataError):
+    """The images of a run that is resumed are not those with which it began."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The images of {name} have changed since the run began.",
+            hint="Bring them back as they were and resume, or repeat the run with the present images.",
+        )
+
+
 class ModelError(SuperFTError):
     """The base model cannot be used as it is."""
 

@@ -16,6 +16,7 @@ from accelerate.utils import is_bf16_available
 from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, read_config
 from superft_hf.engine.devices import find_devices, list_gpus, share_of_cores, share_of_memory
+from superft_hf.errors import DataChangedError
 from superft_hf.hub.models import inspect_model
 from superft_hf.paths import RunPaths
 from superft_hf.sources.hub_data import hub_commit
@@ -106,8 +107,33 @@ def write_resolved(paths: RunPaths, config: RunConfig) -> None:
 
 
 def write_environment(paths: RunPaths, config: RunConfig, fingerprint: str) -> None:
-    """Keeps what the run depends on besides its configuration."""
-    environment = {
+    """Keeps what the run depends on besides its configuration; once, at its first start."""
+    if not paths.environment.exists():
+        _write(paths.environment, json.dumps(_environment(config, fingerprint), indent=2) + "\n")
+
+
+def changed_environment(paths: RunPaths, config: RunConfig, fingerprint: str) -> list[str]:
+    """What is not as it was at the first start of a run that is resumed, in words.
+
+    Raises:
+        DataChangedError: If the images are others: the run would go on as another one.
+    """
+    try:
+        first = json.loads(paths.environment.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if first.get("data_fingerprint") != fingerprint:
+        raise DataChangedError(config.data.name_or_path)
+    now, before = _environment(config, fingerprint), first.get("versions", {})
+    return [
+        f"{name} {before.get(name, 'none')} → {version}"
+        for name, version in now["versions"].items()
+        if before.get(name) != version
+    ]
+
+
+def _environment(config: RunConfig, fingerprint: str) -> dict[str, Any]:
+    return {
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -115,7 +141,6 @@ def write_environment(paths: RunPaths, config: RunConfig, fingerprint: str) -> N
         "git_commit": _git_commit(),
         "data_fingerprint": fingerprint,
     }
-    _write(paths.environment, json.dumps(environment, indent=2) + "\n")
 
 
 def device_words(config: RunConfig) -> str:

@@ -76,7 +76,7 @@ def train_run(context: RunContext, shutdown: ShutdownSignal | None = None) -> No
     config = _decide_epochs(config, task, args, time.monotonic() - begun)
     args.num_train_epochs = config.training.num_train_epochs
     is_main = args.process_index == 0
-    checkpoint = _find_start(context, args) if is_resumed else None
+    checkpoint = _find_start(context, config, args, scan) if is_resumed else None
     if is_main:
         resolve.write_resolved(context.paths, config)
         resolve.write_environment(context.paths, config, scan.fingerprint)
@@ -96,10 +96,14 @@ def train_run(context: RunContext, shutdown: ShutdownSignal | None = None) -> No
     _finish(context, task, trainer)
 
 
-def _find_start(context: RunContext, args: TrainingArguments) -> str | None:
-    """The folder of the checkpoint to go on from, the same on all ranks."""
+def _find_start(context: RunContext, config: RunConfig, args: TrainingArguments, scan: Scan) -> str | None:
+    """The folder of the checkpoint to go on from, the same on all ranks. Raises DataChangedError."""
     found: list[str | None] = [None]
+    changed = resolve.changed_environment(context.paths, config, scan.fingerprint)
     if args.process_index == 0:
+        if changed:
+            what = "goes on with other packages, so not to the bit"
+            context.store.add_event(context.run_id, by="worker", what=what, detail=", ".join(changed))
         checkpoint = go_back(context)
         found = [str(checkpoint.folder) if checkpoint else None]
     if args.world_size > 1:

@@ -16,6 +16,7 @@ from superft_hf import checkpoints
 from superft_hf.config import RunConfig
 from superft_hf.engine.devices import Devices
 from superft_hf.engine.launcher import Launcher
+from superft_hf.errors import DataChangedError
 from superft_hf.evaluation.prediction_files import read_predictions
 from superft_hf.records import PauseReason, Request, RunRecord, RunState
 from superft_hf.store import RunStore
@@ -259,6 +260,32 @@ def test_low_space_pauses_before_anything_is_broken(store, tiny_config, monkeypa
     monkeypatch.setattr(stopping, "WATCH_S", 0.0)
     record = start(store, tiny_config())
     assert (record.state, record.pause_reason) == (RunState.PAUSED, PauseReason.DISK)
+
+
+def test_other_images_are_refused_and_the_checkpoint_is_kept(store, tiny_config, request_at, images):
+    request_at({3: Request.PAUSE})
+    record = start(store, tiny_config())
+    picture = next((images / "a").glob("*.png"))
+    content = picture.read_bytes()
+    picture.unlink()
+    with pytest.raises(DataChangedError, match="have changed since the run began"):
+        resume(store, record.run_id)
+    store.change_state(record.run_id, [RunState.STARTING], RunState.FAILED, by="test")
+    picture.write_bytes(content)
+    assert resume(store, record.run_id).state == RunState.COMPLETED
+
+
+def test_other_packages_are_told(store, tiny_config, request_at):
+    request_at({3: Request.PAUSE})
+    record = start(store, tiny_config())
+    paths = store.run_paths(record.run_id)
+    first = json.loads(paths.environment.read_text())
+    first["versions"]["torch"] = "1.0"
+    paths.environment.write_text(json.dumps(first))
+    resume(store, record.run_id)
+    (detail,) = [one.detail for one in store.read_events(record.run_id) if "not to the bit" in one.what]
+    assert detail.startswith("torch 1.0 → ")
+    assert json.loads(paths.environment.read_text()) == first
 
 
 @pytest.mark.slow
