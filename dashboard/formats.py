@@ -16,6 +16,7 @@ from superft_hf.words import accuracy_interval as accuracy_interval
 from superft_hf.words import count as count
 from superft_hf.words import counted as counted
 from superft_hf.words import duration as duration
+from superft_hf.words import epochs as epochs
 from superft_hf.words import interval as interval
 from superft_hf.words import loss as loss
 from superft_hf.words import percent as percent

@@ -36,7 +36,7 @@ def draw_figures(record: RunRecord, points: pd.DataFrame) -> None:
         (
             "Best eval loss" if metric == "eval_loss" else "Eval loss at the best",
             formats.loss(best_loss.iloc[-1] if len(best_loss) else None),
-            f"epoch {best_epoch:g}" if best_epoch is not None else formats.NOTHING,
+            f"epoch {formats.epochs(best_epoch)}" if best_epoch is not None else formats.NOTHING,
             "Mean cross-entropy of the checkpoint that is kept.",
         ),
         (

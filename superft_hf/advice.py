@@ -125,6 +125,8 @@ def _few_steps(record: RunRecord, config: RunConfig, curves: Curves) -> Advice |
     steps, training = record.global_step, config.training
     if record.state is not RunState.COMPLETED or not 0 < steps < MIN_STEPS or _is_saturated(record):
         return None
+    if record.max_steps >= MIN_STEPS:  # a person finished it early, or early stopping did
+        return None
     remedy = None
     if training.time_budget_s is None:
         epochs = min(math.ceil(training.num_train_epochs * GOOD_STEPS / steps), _most_epochs())

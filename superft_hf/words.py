@@ -71,6 +71,16 @@ def count(number: int | float | None) -> str:
     return NOTHING if number is None else f"{number:,.0f}"
 
 
+def epochs(number: float) -> str:
+    """Passes over the train split; a run that was finished within one has a part of it.
+
+    Example:
+        >>> epochs(3.0), epochs(1.026), epochs(0.004)
+        ('3', '1.03', '0.01')
+    """
+    return f"{max(number, 0.01):.2f}".rstrip("0").rstrip(".")
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun.
 

@@ -285,6 +285,8 @@ def test_few_steps():
     assert one.title == "The weights were updated only 24 times."
     assert changed(one) == {"training.num_train_epochs": 17}
     assert "few-steps" not in told(replace(record, global_step=50), config, points_of([1.3, 1.0], [1.2, 0.9]))
+    finished_early = replace(record, max_steps=1600)
+    assert "few-steps" not in told(finished_early, config, points_of([1.3, 1.0], [1.2, 0.9]))
 
 
 LATE = [0.9, 0.6, 0.50, 0.505, 0.51, 0.506, 0.508, 0.507, 0.51]

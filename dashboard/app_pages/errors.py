@@ -152,7 +152,7 @@ def _context(record: RunRecord, split: str, step: int, is_test_open: bool) -> st
         parts.append("evaluated once, with the best checkpoint")
     elif len(epochs):
         best = ", the best" if step == record.best_step else ""
-        parts.append(f"epoch {epochs.iloc[0]:g} of {record.num_train_epochs:g}{best}")
+        parts.append(f"epoch {formats.epochs(epochs.iloc[0])} of {record.num_train_epochs:g}{best}")
     parts.append(formats.plain(record.data))
     if record.evaluation.get("test"):
         parts.append("test opened" if is_test_open else "test not looked at")

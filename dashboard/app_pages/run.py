@@ -108,7 +108,7 @@ def _context(record: RunRecord, points: pd.DataFrame) -> str:
     parts = []
     best = run_curves.epoch_of(points, record.best_step)
     if best is not None:
-        parts.append(f"best in epoch {best:g} of {record.num_train_epochs:g}")
+        parts.append(f"best in epoch {formats.epochs(best)} of {record.num_train_epochs:g}")
     if not record.is_unfinished and record.started_at:
         word = "took" if record.state is RunState.COMPLETED else "after"
         parts.append(f"{word} {formats.duration(formats.run_duration_s(record))}")
