@@ -82,8 +82,8 @@ class ShutdownSignal:
         if os.getpid() != self._pid:  # a loader process, which inherited this
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self.is_set = True
-        if not self.is_stepping and not self.is_closing:
+        is_first, self.is_set = not self.is_set, True
+        if is_first and not self.is_stepping and not self.is_closing:
             raise RunPaused(PauseReason.SHUTDOWN)
 
 

@@ -40,11 +40,12 @@ def main(run_folder: str) -> int:
     # Only now, since it takes seconds: until a process is recorded, nobody can tell whether it lives.
     from superft_hf.training.stopping import RunPaused, ShutdownSignal
 
+    shutdown = ShutdownSignal()
     try:
-        shutdown = ShutdownSignal()
         shutdown.install()
         return _train(store, folder.name, rank, shutdown)
     except RunPaused as pause:
+        shutdown.is_closing = True  # from here on a signal must not keep the end from being noted
         if rank == 0:
             _settle_paused(store, folder.name, pause.reason, pause.note)
         return 0
@@ -59,6 +60,7 @@ def _train(store: RunStore, run_id: str, rank: int, shutdown: "ShutdownSignal") 
     try:
         train_run(RunContext(store, run_id), shutdown)
     except Exception as error:  # noqa: BLE001 - the top of a process: stored for the person, logged in full
+        shutdown.is_closing = True
         logger.exception("the run failed")
         if isinstance(error, OutOfMemoryError) and _has_smaller_batch(store, run_id):
             logger.info("starts again with fewer images a step")

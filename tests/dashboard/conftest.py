@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard import state
 from superft_hf.engine import control
 from superft_hf.paths import HOME_VARIABLE
+from superft_hf.records import RunRecord
 from superft_hf.store import RunStore
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -30,3 +32,25 @@ def open_page(home: Path, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> C
         return test.run()
 
     return opened
+
+
+def _card(module: str, run_id: str) -> None:
+    """Where one card alone is drawn; AppTest reads its source, hence the imports here."""
+    import importlib
+
+    from dashboard import readers
+
+    importlib.import_module(f"dashboard.{module}").draw(readers.run(run_id))
+
+
+@pytest.fixture
+def draw_card(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[AppTest, list[Any]]]:
+    """`draw_card("advice_card", run)`: the card of a run, and the (run, changes) that its buttons repeat."""
+    monkeypatch.setenv(HOME_VARIABLE, str(home))
+    asked: list[Any] = []
+    monkeypatch.setattr(state, "repeat_run", lambda run_id, changes=None: asked.append((run_id, changes)))
+
+    def drawn(module: str, run: RunRecord) -> tuple[AppTest, list[Any]]:
+        return AppTest.from_function(_card, args=(module, run.run_id), default_timeout=30).run(), asked
+
+    return drawn

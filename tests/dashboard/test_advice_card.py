@@ -1,33 +1,19 @@
 """The card of advice: a line and a button for each, drawn over real curves."""
 
-import pytest
-from streamlit.testing.v1 import AppTest
+from functools import partial
 
-from dashboard import advice_card, state
+import pytest
+
+from dashboard import advice_card
 from superft_hf.advice import Advice
-from superft_hf.paths import HOME_VARIABLE
 from superft_hf.records import Remedy
 from tests import factories
 
 
-def _page(run_id: str) -> None:
-    """Where the card alone is drawn."""
-    from dashboard import advice_card, readers
-
-    advice_card.draw(readers.run(run_id))
-
-
 @pytest.fixture
-def draw(home, monkeypatch):
+def draw(draw_card):
     """`draw(run)`: the card alone, and what a pressed button asked for."""
-    monkeypatch.setenv(HOME_VARIABLE, str(home))
-    asked = []
-    monkeypatch.setattr(state, "repeat_run", lambda run_id, changes=None: asked.append((run_id, changes)))
-
-    def drawn(run):
-        return AppTest.from_function(_page, args=(run.run_id,), default_timeout=30).run(), asked
-
-    return drawn
+    return partial(draw_card, "advice_card")
 
 
 def test_advice_card__a_run_that_learned_too_slowly(store, draw):

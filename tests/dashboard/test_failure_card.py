@@ -1,35 +1,20 @@
 """The card of a failed run: words, buttons that open Start with the change made, and the log."""
 
 import doctest
+from functools import partial
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from dashboard import failure_card, state
 from superft_hf.doctor import diagnose
 from superft_hf.errors import DivergedError, GatedError, OutOfMemoryError
-from superft_hf.paths import HOME_VARIABLE
 from tests import factories
 
 
-def _page(run_id: str) -> None:
-    """Where the card alone is drawn."""
-    from dashboard import failure_card, readers
-
-    failure_card.draw(readers.run(run_id))
-
-
 @pytest.fixture
-def draw(home, monkeypatch):
+def draw(draw_card):
     """`draw(run)`: the card alone, and what a pressed button asked for."""
-    monkeypatch.setenv(HOME_VARIABLE, str(home))
-    asked = []
-    monkeypatch.setattr(state, "repeat_run", lambda run_id, changes=None: asked.append((run_id, changes)))
-
-    def drawn(run):
-        return AppTest.from_function(_page, args=(run.run_id,), default_timeout=30).run(), asked
-
-    return drawn
+    return partial(draw_card, "failure_card")
 
 
 def failed(store, error, **changes):
