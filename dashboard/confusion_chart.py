@@ -1,21 +1,36 @@
-"""The confusion matrix as a figure whose cells can be clicked, from two classes to a thousand."""
+"""The confusion matrix as a figure whose cells and margins can be clicked, from two classes to a thousand.
+
+A click on a heatmap never reaches Streamlit, so invisible square markers lie over what can be clicked. The
+`customdata` of each begins with label, prediction, count and whether only mistakes are meant; -1 stands for
+any class, so that a margin is a cell whose one side is open. `selected` reads it.
+"""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts import Palette, lay_out, palette, shortened
+from dashboard.charts import lay_out, shortened
+from dashboard.confusion_margins import add_margins
+from dashboard.confusion_part import (
+    EMPTY_CELL,
+    MAX_HEATMAP_CLASSES,
+    MAX_TEXT_CLASSES,
+    MatrixLook,
+    Part,
+    cell_words,
+    ink,
+    part_of,
+    safe,
+    scale,
+)
+from dashboard.state import Selection
+from superft_hf.evaluation.matrices import Window
 
-MAX_TEXT_CLASSES = 30
-"""Below this many classes, cells hold numbers and every class is named on the axes."""
-
-MAX_HEATMAP_CLASSES = 60
-"""Above this many classes, only the cells that hold examples are drawn."""
-
-EMPTY_CELL = "rgba(128,136,150,.06)"
-_DARK_INK, _LIGHT_INK = "#16191F", "#FFFFFF"
+MAX_SLANTED = 12
+"""Above so many names below the matrix they stand upright."""
 
 
 def confusion_figure(
@@ -23,186 +38,167 @@ def confusion_figure(
     class_names: Sequence[str],
     *,
     is_dark: bool,
-    chosen: tuple[int, int] | None = None,
-    is_shares: bool = False,
+    look: MatrixLook | None = None,
+    window: Window | None = None,
+    chosen: Selection | None = None,
     height: int = 540,
 ) -> go.Figure:
-    """A confusion matrix whose cells can be clicked.
-
-    C is the number of classes. A click on a heatmap never reaches Streamlit, so an invisible square marker
-    lies over every cell; its customdata is `[label, prediction, count]`. Above 60 classes only cells with
-    examples are drawn, as markers: a heatmap of a thousand classes would be a million numbers.
+    """A confusion matrix with margins: images of each class and predictions of it, and the wrong among them.
 
     Args:
         matrix: Counts of shape (C, C): rows are true classes, columns predicted ones.
         class_names: C names.
         is_dark: The theme.
-        chosen: (label, prediction) of the framed cell.
-        is_shares: Whether cells show the share of their row instead of the count.
+        look: How it is shown.
+        window: The part in sight, in its order; None for all in the order of the ids.
+        chosen: What is framed.
         height: In pixels.
     """
-    count = len(class_names)
-    colors = palette(is_dark)
-    totals = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    shown = matrix / totals if is_shares else matrix.astype(float)
-    steps = _cell_steps(matrix, shown, is_shares)
+    part = part_of(matrix, class_names, is_dark, look or MatrixLook(), window)
     figure = go.Figure()
     lay_out(figure, is_dark, height)
-    if count <= MAX_HEATMAP_CLASSES:
-        _add_heatmaps(figure, matrix, steps, colors)
-    _add_targets(figure, matrix, totals, steps, class_names, colors, height)
-    if count < MAX_TEXT_CLASSES:
-        _add_numbers(figure, matrix, shown, steps, is_shares, colors)
+    if part.size <= MAX_HEATMAP_CLASSES:
+        _add_heatmaps(figure, part)
+    _add_targets(figure, part, height)
+    _cell_axes(figure, part)
+    add_margins(figure, part, height)
+    if part.size < MAX_TEXT_CLASSES:
+        _add_numbers(figure, part)
     if chosen is not None:
-        _frame(figure, chosen, count, colors)
-    _cell_axes(figure, class_names)
+        _frame(figure, part, chosen)
+    figure.update_layout(
+        hovermode="closest", hoverdistance=300 if part.size <= MAX_HEATMAP_CLASSES else 20,
+        clickmode="event+select", margin={"l": 4, "r": 12, "t": 4, "b": 4},
+    )  # fmt: skip
     return figure
 
 
-def ink(fill: str) -> str:
-    """Black or white, whichever reads better on a fill such as `#E57A42`."""
-    light = _luminance(fill)
-    on_dark = (light + 0.05) / (_luminance(_DARK_INK) + 0.05)
-    return _DARK_INK if on_dark >= 1.05 / (light + 0.05) else _LIGHT_INK
+def selected(point: dict[str, Any]) -> Selection:
+    """What a point that Streamlit reports as clicked stands for."""
+    label, prediction, _, is_wrong_only = (int(value) for value in point["customdata"][:4])
+    kind = "cell" if min(label, prediction) >= 0 else "row" if label >= 0 else "column"
+    return Selection(kind, label, prediction, bool(is_wrong_only))
 
 
-def _cell_steps(matrix: np.ndarray, shown: np.ndarray, is_shares: bool) -> np.ndarray:
-    """The colour step 0 to 4 of every cell, shape (C, C); -1 where there is no example.
-
-    A few mistakes stay pale: the scale of wrong counts reaches at least to 5.
-    """
-    wrong = shown.copy()
-    np.fill_diagonal(wrong, 0)
-    right_top = 1.0 if is_shares else max(float(shown.diagonal().max(initial=0)), 1.0)
-    wrong_top = max(float(wrong.max(initial=0)), 0.05 if is_shares else 5.0)
-    tops = np.where(np.eye(len(matrix), dtype=bool), right_top, wrong_top)
-    steps = np.clip(np.ceil(5 * shown / tops) - 1, 0, 4).astype(int)
-    return np.where(matrix > 0, steps, -1)
-
-
-def _add_heatmaps(figure: go.Figure, matrix: np.ndarray, steps: np.ndarray, colors: Palette) -> None:
-    gap = 2 if len(matrix) <= MAX_TEXT_CLASSES else 1
-    is_right = np.eye(len(matrix), dtype=bool)
+def _add_heatmaps(figure: go.Figure, part: Part) -> None:
+    gap = 2 if part.size <= MAX_TEXT_CLASSES else 1
     layers = (
-        (np.where(steps < 0, 0.0, np.nan), (EMPTY_CELL,)),
-        (np.where((steps >= 0) & is_right, steps, np.nan), colors.right_steps),
-        (np.where((steps >= 0) & ~is_right, steps, np.nan), colors.wrong_steps),
+        (np.where(part.steps < 0, 0.0, np.nan), (EMPTY_CELL,)),
+        (np.where((part.steps >= 0) & part.is_diagonal, part.steps, np.nan), part.colors.right_steps),
+        (np.where((part.steps >= 0) & ~part.is_diagonal, part.steps, np.nan), part.colors.wrong_steps),
     )
     for values, fills in layers:
         figure.add_trace(
             go.Heatmap(
-                z=values, zmin=0, zmax=max(len(fills) - 1, 1), colorscale=_scale(fills), showscale=False,
+                z=values, zmin=0, zmax=max(len(fills) - 1, 1), colorscale=scale(fills), showscale=False,
                 hoverinfo="skip", xgap=gap, ygap=gap, hoverongaps=False,
             )
         )  # fmt: skip
 
 
-def _scale(fills: Sequence[str]) -> list[list[float | str]]:
-    if len(fills) == 1:
-        return [[0, fills[0]], [1, fills[0]]]
-    return [[index / (len(fills) - 1), fill] for index, fill in enumerate(fills)]
-
-
-def _add_targets(
-    figure: go.Figure,
-    matrix: np.ndarray,
-    totals: np.ndarray,
-    steps: np.ndarray,
-    class_names: Sequence[str],
-    colors: Palette,
-    height: int,
-) -> None:
-    count = len(matrix)
-    is_drawn = count > MAX_HEATMAP_CLASSES
-    rows, columns = np.nonzero(matrix) if is_drawn else np.indices(matrix.shape).reshape(2, -1)
-    shares = matrix[rows, columns] / totals[rows, 0]
-    texts = [
-        f"{class_names[i]} taken for {class_names[j]}" if i != j else f"{class_names[i]} recognised"
-        for i, j in zip(rows, columns, strict=True)
-    ]
-    fills = [
-        (colors.right_steps[-1 if is_drawn else 0] if i == j else colors.wrong_steps[max(steps[i, j], 1)])
-        for i, j in zip(rows, columns, strict=True)
-    ]
-    size = max(4.0, 0.8 * height / count) if is_drawn else max(8.0, 0.6 * height / count)
+def _add_targets(figure: go.Figure, part: Part, height: int) -> None:
+    is_drawn = part.size > MAX_HEATMAP_CLASSES
+    if is_drawn:
+        places, columns = np.nonzero(part.is_drawn)
+    else:
+        places, columns = np.indices(part.counts.shape).reshape(2, -1)
+    labels, predictions = part.rows[places], part.columns[columns]
+    counts, steps = part.counts[places, columns], part.steps[places, columns]
+    size = max(4.0, 0.8 * height / part.size) if is_drawn else max(8.0, 0.6 * height / part.size)
+    right = part.colors.right_steps[-1 if is_drawn else 0]
     opacity = 1.0 if is_drawn else 0.0
     figure.add_trace(
         go.Scatter(
-            x=columns, y=rows, mode="markers", text=texts,
-            customdata=np.stack([rows, columns, matrix[rows, columns]], axis=1).tolist(),
-            hovertemplate="%{text}<br>%{customdata[2]} images, %{hovertext}<extra></extra>",
-            hovertext=[f"{100 * share:.1f} % of the row" for share in shares],
-            marker={"symbol": "square", "size": size, "opacity": opacity, "color": fills},
+            x=columns, y=places, mode="markers",
+            text=[
+                cell_words(part, i, j) for i, j in zip(labels.tolist(), predictions.tolist(), strict=True)
+            ],
+            hovertext=_share_words(part, labels, predictions, counts),
+            customdata=np.stack([labels, predictions, counts, np.zeros_like(counts)], axis=1).tolist(),
+            hovertemplate="%{text}<br>%{customdata[2]} images%{hovertext}<extra></extra>",
+            marker={
+                "symbol": "square", "size": size, "opacity": opacity, "color": [
+                    right if i == j else part.colors.wrong_steps[max(step, 1)]
+                    for i, j, step in zip(labels, predictions, steps, strict=True)
+                ],
+            },
             selected={"marker": {"opacity": opacity}}, unselected={"marker": {"opacity": opacity}},
         )
     )  # fmt: skip
-    figure.update_layout(hovermode="closest", hoverdistance=20 if is_drawn else 300, clickmode="event+select")
 
 
-def _add_numbers(
-    figure: go.Figure,
-    matrix: np.ndarray,
-    shown: np.ndarray,
-    steps: np.ndarray,
-    is_shares: bool,
-    colors: Palette,
-) -> None:
-    count = len(matrix)
-    size = 13 if count <= 12 else 11 if count <= 20 else 9
-    figure.update_layout(
-        annotations=[
-            {
-                "x": int(j), "y": int(i), "showarrow": False,
-                "text": f"<b>{_cell_text(shown[i, j], is_shares, count)}</b>",
-                "font": {
-                    "size": size,
-                    "color": ink((colors.right_steps if i == j else colors.wrong_steps)[steps[i, j]]),
-                },
-            }
-            for i, j in zip(*np.nonzero(matrix), strict=True)
-        ]
-    )  # fmt: skip
+def _share_words(part: Part, labels: np.ndarray, predictions: np.ndarray, counts: np.ndarray) -> list[str]:
+    support, predicted = part.matrix.sum(axis=1), part.matrix.sum(axis=0)
+    of_row = 100 * counts / np.maximum(support[labels], 1)
+    of_column = 100 * counts / np.maximum(predicted[predictions], 1)
+    return [
+        f"<br>{row:.1f} % of the row, {column:.1f} % of the column" if count else ""
+        for row, column, count in zip(of_row, of_column, counts, strict=True)
+    ]
 
 
-def _cell_text(value: float, is_shares: bool, count: int) -> str:
-    if not is_shares:
+def _add_numbers(figure: go.Figure, part: Part) -> None:
+    size = 13 if part.size <= 12 else 11 if part.size <= 20 else 9
+    numbers = [
+        {
+            "x": int(j), "y": int(i), "xref": "x", "yref": "y", "showarrow": False,
+            "text": f"<b>{_cell_text(part, part.shown[i, j])}</b>",
+            "font": {"size": size, "color": ink(_fill(part, i, j))},
+        }
+        for i, j in zip(*np.nonzero(part.is_drawn), strict=True)
+    ]  # fmt: skip
+    figure.layout.annotations = [*numbers, *figure.layout.annotations]  # an update would merge the two
+
+
+def _fill(part: Part, row: int, column: int) -> str:
+    steps = part.colors.right_steps if part.is_diagonal[row, column] else part.colors.wrong_steps
+    return steps[part.steps[row, column]]
+
+
+def _cell_text(part: Part, value: float) -> str:
+    if part.look.cells == "counts":
         return f"{value:,.0f}"
-    return f"{100 * value:.1f}" if count <= 12 else f"{100 * value:.0f}"
+    return f"{100 * value:.1f}" if part.size <= 12 else f"{100 * value:.0f}"
 
 
-def _frame(figure: go.Figure, chosen: tuple[int, int], count: int, colors: Palette) -> None:
-    half = 0.5 if count <= MAX_HEATMAP_CLASSES else count / 60  # a cell of a thousand is too small to see
-    row, column = chosen
-    figure.add_shape(
-        type="rect", x0=column - half, x1=column + half, y0=row - half, y1=row + half,
-        line={"color": colors.outline, "width": 2},
-    )  # fmt: skip
-
-
-def _cell_axes(figure: go.Figure, class_names: Sequence[str]) -> None:
-    count = len(class_names)
-    every = 1 if count < MAX_TEXT_CLASSES else math.ceil(count / 20)
-    places = list(range(0, count, every))
-    labels = [shortened(class_names[place], 16) for place in places]
-    edge = 0.5 + count * 0.006  # room for the whole frame of an outermost cell
-    shared = {
-        "tickvals": places, "ticktext": labels, "showgrid": False, "showline": False, "ticks": "",
-        "autorange": False,
-    }  # fmt: skip
-    is_long = max(len(label) for label in labels) * len(labels) > 70
-    figure.update_xaxes(
-        **shared, range=[-edge, count - 1 + edge], title_text="predicted", tickangle=-45 if is_long else 0
+def _frame(figure: go.Figure, part: Part, chosen: Selection) -> None:
+    """A frame around what is open, as far as it is in sight."""
+    # A cell of a thousand is too small to see.
+    half = 0.5 if part.size <= MAX_HEATMAP_CLASSES else part.size / 60
+    rows, columns = (
+        np.flatnonzero(part.rows == chosen.label),
+        np.flatnonzero(part.columns == chosen.prediction),
     )
-    figure.update_yaxes(
-        **shared, range=[count - 1 + edge, -edge], title_text="true", gridcolor="rgba(0,0,0,0)"
-    )
-    figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4})
+    line = {"color": part.colors.outline, "width": 2}
+    margin = int(chosen.is_wrong_only)
+    if chosen.kind == "cell" and len(rows) and len(columns):
+        box = (columns[0] - half, columns[0] + half, rows[0] - half, rows[0] + half)
+        figure.add_shape(type="rect", x0=box[0], x1=box[1], y0=box[2], y1=box[3], line=line)
+    elif chosen.kind == "row" and len(rows):
+        ends = {"y0": rows[0] - half, "y1": rows[0] + half, "line": line, "type": "rect"}
+        figure.add_shape(**ends, x0=-0.5, x1=len(part.columns) - 0.5)
+        figure.add_shape(**ends, x0=margin - 0.5, x1=margin + 0.5, xref="x2", yref="y")
+    elif chosen.kind == "column" and len(columns):
+        ends = {"x0": columns[0] - half, "x1": columns[0] + half, "line": line, "type": "rect"}
+        figure.add_shape(**ends, y0=-0.5, y1=len(part.rows) - 0.5)
+        figure.add_shape(**ends, y0=margin - 0.5, y1=margin + 0.5, xref="x", yref="y2")
 
 
-def _luminance(color: str) -> float:
-    """Relative luminance of `#RRGGBB` as WCAG 2 defines it."""
-    channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-    red, green, blue = (
-        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+def _cell_axes(figure: go.Figure, part: Part) -> None:
+    for update, ids, title in (
+        (figure.update_xaxes, part.columns, "predicted"), (figure.update_yaxes, part.rows, "true"),
+    ):  # fmt: skip
+        count = len(ids)
+        every = 1 if part.size < MAX_TEXT_CLASSES else math.ceil(count / 20)
+        places = list(range(0, count, every))
+        labels = [safe(shortened(part.names[ids[place]], 16)) for place in places]
+        edge = 0.5 + count * 0.006  # room for the whole frame of an outermost cell
+        ends = [-edge, count - 1 + edge]
+        is_long = max((len(label) for label in labels), default=0) * len(labels) > 60
+        angle = 0 if not is_long else -45 if len(labels) <= MAX_SLANTED else -90
+        update(
+            tickvals=places, ticktext=labels, showgrid=False, showline=False, ticks="", autorange=False,
+            range=ends if title == "predicted" else ends[::-1], title_text=title,
+            tickfont_size=12 if count <= 12 else 11 if count <= 20 else 9,
+            **({"tickangle": angle} if title == "predicted" else {}),
+        )  # fmt: skip

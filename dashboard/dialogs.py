@@ -14,8 +14,13 @@ from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES, is_fetched
 
 MAX_RECENT = 4
 
-_PAGES = {state.START_DIALOG: "Start", state.RUNS_ASKED: "Runs", state.HUB_DIALOG: None}
-"""By the session key that tells of an open dialog: the only page that draws it, or None for every page."""
+_PAGES = {
+    state.START_DIALOG: ("Start",),
+    state.RUNS_ASKED: ("Runs",),
+    state.HUB_DIALOG: None,
+    state.CLOSE_LOOK: ("Errors", "Compare"),
+}
+"""By the session key that tells of an open dialog: the pages that draw it, or None for every page."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ def is_dialog_open() -> bool:
 
 def close_elsewhere(page_title: str) -> None:
     """Notes that dialogs of other pages are gone: a step back in the browser leaves them open."""
-    for key, title in _PAGES.items():
-        if title not in (None, page_title):
+    for key, titles in _PAGES.items():
+        if titles is not None and page_title not in titles:
             state.drop_value(key)
 
 

@@ -5,6 +5,7 @@ file that is damaged or gone costs a sentence, not the page.
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,7 @@ from PIL import Image
 
 from dashboard import readers
 from superft_hf.errors import DataNotFoundError, SuperFTError
-from superft_hf.evaluation.comparison import PairedComparison, compare_predictions
-from superft_hf.evaluation.prediction_files import read_class_names, read_predictions
+from superft_hf.evaluation.prediction_files import read_class_names, read_numbers, read_texts
 from superft_hf.records import RunRecord
 from superft_hf.sources.images import open_rgb
 from superft_hf.sources.load import open_reference
@@ -27,19 +27,48 @@ SMALL_SIDE = 96
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One prediction file.
+    """One prediction file: its numbers, which are small, and the way to its texts, which are not.
 
     Attributes:
+        run_id: The run.
         split: eval or test.
         step: The global step of the evaluation.
-        rows: One row an example, in the order of the split, and `is_right`. Do not change it in place.
+        path: The file.
+        stamp: Changes when the file does; for cache keys.
+        rows: One row an example, by position in the split: label, prediction, confidence, loss, margin and
+            is_right. Do not change it in place.
         class_names: Names by class id.
     """
 
+    run_id: str
     split: str
     step: int
+    path: Path
+    stamp: int
     rows: pd.DataFrame
     class_names: tuple[str, ...]
+
+    def texts(self, positions: Sequence[int]) -> pd.DataFrame:
+        """example_id and image of some rows, in this order. Raises DataNotFoundError."""
+        return read_texts(self.path, positions)
+
+    def with_texts(self) -> pd.DataFrame:
+        """All rows with example_id and image: large, where there are many. Raises DataNotFoundError."""
+        return pd.concat([read_texts(self.path), self.rows], axis=1)
+
+    def place(self, position: int) -> "Place":
+        """Where the row of this position lies."""
+        return Place(self.run_id, self.split, self.step, int(position))
+
+
+@dataclass(frozen=True)
+class Place:
+    """One row of one prediction file: `row` counts from 0 in the order of the split."""
+
+    run_id: str
+    split: str
+    step: int
+    row: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +104,7 @@ def evaluation(run_id: str, split: str, step: int) -> Evaluation:
         raise DataNotFoundError(
             f"The prediction file {path.name} is gone.", hint="Choose another epoch or split."
         ) from error
-    return _evaluation(path, stamp, split, step)
+    return _evaluation(run_id, path, stamp, split, step)
 
 
 def best_evaluation(record: RunRecord) -> Evaluation | None:
@@ -89,14 +118,6 @@ def best_evaluation(record: RunRecord) -> Evaluation | None:
         return None
     step = record.best_step if record.best_step in found else found[-1]
     return evaluation(record.run_id, "eval", step)
-
-
-def compare(first: Evaluation, second: Evaluation) -> PairedComparison | None:
-    """Compares two evaluations image by image; None when they have no image in common."""
-    try:
-        return compare_predictions(first.rows, second.rows)
-    except ValueError:
-        return None
 
 
 def picture(run_id: str, reference: str) -> Picture | None:
@@ -122,10 +143,10 @@ def make_picture(encoded: bytes) -> Picture:
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _evaluation(path: Path, stamp: int, split: str, step: int) -> Evaluation:
-    rows = read_predictions(path)
+def _evaluation(run_id: str, path: Path, stamp: int, split: str, step: int) -> Evaluation:
+    rows = read_numbers(path)
     rows["is_right"] = rows["label"] == rows["prediction"]
-    return Evaluation(split, step, rows, tuple(read_class_names(path)))
+    return Evaluation(run_id, split, step, path, stamp, rows, tuple(read_class_names(path)))
 
 
 @st.cache_resource(max_entries=1500, show_spinner=False)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from superft_hf.records import RunRecord, RunState
+from superft_hf.words import METRIC_TITLES as METRIC_TITLES
 from superft_hf.words import NOTHING as NOTHING
 from superft_hf.words import accuracy_interval as accuracy_interval
 from superft_hf.words import count as count
@@ -52,13 +53,6 @@ STATE_LOOKS = {
 }
 
 SPLIT_COLORS = {"train": "gray", "eval": "violet", "test": "green"}
-
-METRIC_TITLES = {
-    "loss": "loss", "accuracy": "accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted",
-    "precision_macro": "precision, macro", "recall_macro": "recall, macro",
-    "balanced_accuracy": "balanced accuracy", "top5_accuracy": "top-5 accuracy", "log_loss": "log loss",
-}  # fmt: skip
-"""Words of the metrics, by their key without the split."""
 
 _UNBOUNDED_METRICS = ("loss", "log_loss")
 

@@ -14,10 +14,16 @@ from dashboard.formats import (
     eval_size,
     percent,
     plain,
-    points,
     run_duration_s,
 )
-from superft_hf.evaluation.comparison import PairedComparison
+from superft_hf.evaluation.comparison import (
+    Difference,
+    PairedComparison,
+    ends_in_words,
+    in_words,
+    signed,
+)
+from superft_hf.evaluation.seeds import p_in_words
 from superft_hf.records import (
     LOOKED_AT_TEST,
     TERMINAL_STATES,
@@ -27,9 +33,6 @@ from superft_hf.records import (
     RunRecord,
     RunState,
 )
-
-SIGNIFICANT = 0.05
-"""Below this p-value two runs are said to differ."""
 
 
 def of_run(
@@ -87,31 +90,30 @@ def of_errors(record: RunRecord, split: str, rows: pd.DataFrame, class_names: tu
     return f"{head}, {count(wrong)} of {count(total)} wrong. Most confused: {pair}, {counted(times, 'time')}."
 
 
-def of_comparison(first: str, second: str, found: PairedComparison) -> str:
+def of_comparison(first: str, second: str, found: PairedComparison, split: str = "eval") -> str:
     """Which of two runs is better on the same images, in Markdown.
 
     Args:
         first: Name of run A.
         second: Name of run B.
         found: The comparison.
+        split: eval or test.
     """
-    a, b = plain(first), plain(second)
-    ends = f"95 % interval {_signed(found.low)} to {_signed(found.high)}"
-    if found.p_value >= SIGNIFICANT:
-        return (
-            f"No clear difference: {b} has {points(found.difference)} of eval accuracy against {a} ({ends})."
-        )
-    if found.difference > 0:
-        return f"{b} is better than {a}: {points(found.difference)} of eval accuracy ({ends})."
-    return f"{b} is worse than {a}: {points(found.difference)} of eval accuracy ({ends})."
+    return of_comparison_worded(plain(first), plain(second), found, split)
 
 
-def comparison_method(found: PairedComparison, sizes: tuple[int, int]) -> str:
+def of_comparison_worded(first: str, second: str, found: PairedComparison, split: str) -> str:
+    """The same of two names that are Markdown already."""
+    return f"{in_words(found, first, second, f'of {split} accuracy')}."
+
+
+def comparison_method(found: PairedComparison, sizes: tuple[int, int], f1: Difference | None = None) -> str:
     """How the comparison was made: images, counts, test, interval.
 
     Args:
         found: The comparison.
         sizes: Images that A and B were evaluated on.
+        f1: The difference of their macro F1s.
     """
     total = count(found.num_examples)
     all_same = sizes == (found.num_examples, found.num_examples)
@@ -120,11 +122,11 @@ def comparison_method(found: PairedComparison, sizes: tuple[int, int]) -> str:
         if all_same
         else f"the {total} images that both evaluated (of {count(sizes[0])} and {count(sizes[1])})"
     )
-    p_value = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.3f}"
+    macro = f" Macro F1: {signed(f1.value)} points, {ends_in_words(f1)}." if f1 is not None else ""
     return (
         f"On {images} B fixes {count(len(found.fixed))} and breaks {count(len(found.broken))}; both miss "
-        f"{count(len(found.both_wrong))}. McNemar's exact test: {p_value}. Interval by paired bootstrap, "
-        "5,000 resamples."
+        f"{count(len(found.both_wrong))}. McNemar's exact test: {p_in_words(found.p_value)}. Interval by "
+        f"paired bootstrap, 5,000 resamples.{macro}"
     )
 
 
@@ -180,10 +182,6 @@ def seconds_left(record: RunRecord, metrics: pd.DataFrame, now: datetime | None 
 
 def _left(seconds: float) -> str:
     return f"about {duration(max(seconds, 1.0))} left"
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def _queued(record: RunRecord) -> str:

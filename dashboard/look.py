@@ -11,11 +11,14 @@ from dashboard import state
 _STATIC = Path(__file__).parent / "static"
 
 # Streamlit sets `color-scheme`, so `light-dark()` follows the theme without a rerun. The accent has two
-# values, since no colour reads well both under white text and as text on a dark ground.
+# values, since no colour reads well both under white text and as text on a dark ground. Dialogs lie outside
+# of what has the colour scheme, so there the chosen one keeps the colour of the text.
 _CSS = """<style>
 [data-testid="stButtonGroup"] button[data-selected="true"], [data-testid="stSliderThumbValue"],
 [data-testid="stMain"] [data-testid="stTab"][aria-selected="true"] p
   {color: light-dark(#0B7285, #5CC8D8) !important}
+[data-testid="stDialog"] [data-testid="stButtonGroup"] button[data-selected="true"]
+  {color: inherit !important}
 [data-testid="stImage"] img
   {border-radius: 2px; box-shadow: 0 0 0 1px light-dark(#C9CED6, #3B414C)}
 [class*="st-key-pixels"] [data-testid="stImage"] img

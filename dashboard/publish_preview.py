@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import formats, readers
-from superft_hf.publish.bundle import FILES, Bundle, draw_figures, make_bundle
+from superft_hf.publish.bundle import DECISION, FILES, Bundle, draw_figures, make_bundle
 from superft_hf.publish.card import Card
 from superft_hf.publish.card_results import MisclassifiedPicture, Section
 from superft_hf.publish.evidence import Evidence, collect
@@ -35,7 +35,7 @@ def licences(found: Evidence) -> Licences:
 
 def bundle(found: Evidence, options: PublishOptions, repo_id: str, *, has_test: bool) -> Bundle:
     """The files as they would be sent. Raises SuperFTError as `make_bundle`."""
-    return _bundle(found.record.run_id, found.num_looks, options, repo_id, has_test, found)
+    return _bundle(found.record.run_id, found.version, options, repo_id, has_test, found)
 
 
 def draw(shown: Bundle, whole: Bundle) -> None:
@@ -138,6 +138,7 @@ def _what(path: str) -> str:
         FILES.config: "settings, without places of this machine",
         FILES.evaluation: "every figure, unrounded",
         FILES.environment: "versions and device",
+        DECISION: "operating point: temperature and thresholds",
         "config.json": "network and class names",
         "preprocessor_config.json": "how images become numbers",
     }
@@ -163,7 +164,7 @@ def _drawn(run_id: str, has_test: bool, _found: Evidence) -> dict[str, bytes]:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _bundle(
-    run_id: str, num_looks: int, options: PublishOptions, repo_id: str, has_test: bool, _found: Evidence
+    run_id: str, version: str, options: PublishOptions, repo_id: str, has_test: bool, _found: Evidence
 ) -> Bundle:
     drawn = _drawn(run_id, has_test, _found)
     return make_bundle(_found, options, licences(_found), repo_id=repo_id, has_test=has_test, drawn=drawn)

@@ -62,12 +62,18 @@ def about_splits(data: DataConfig, info: DataInfo) -> str:
     """Where the splits come from, as a sentence.
 
     Example:
-        >>> about_splits(DataConfig(name_or_path="a"), DataInfo("a", "a", "", "local", is_cut=("eval",)))
+        >>> info = DataInfo("a", "a", "", "local", is_cut=("eval",))
+        >>> about_splits(DataConfig(name_or_path="a"), info)
         'Eval is cut from train, stratified by class, split seed 42.'
+        >>> about_splits(DataConfig(name_or_path="a", num_folds=5), info)
+        'Eval is fold 1 of 5 of train, stratified by class, split seed 42.'
     """
     if not info.is_cut:
         return "All three splits are given."
     how = f"by {formats.plain(data.group_column)}" if data.group_column else "stratified by class"
+    if data.num_folds is not None:
+        fold = f"Eval is fold {data.fold + 1} of {data.num_folds} of train"
+        return f"{fold}, {how}, split seed {data.split_seed}."
     if "train" in info.is_cut:
         return f"All images are put together and cut anew, {how}, split seed {data.split_seed}."
     cut = " and ".join(info.is_cut).capitalize() + (" are" if len(info.is_cut) > 1 else " is")

@@ -4,8 +4,9 @@ The store is the truth about runs. A chosen run stands in the link (`?run=…`);
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -22,6 +23,9 @@ RUN = "run"
 
 RUNS = "runs"
 """Query parameter and session key of the runs to compare, separated by commas."""
+
+STEP = "step"
+"""Query parameter of the Errors page: the global step of the evaluation it shows, or `newest` to follow."""
 
 REPEAT = "repeat"
 """Query parameter of the Start page: the run whose settings to begin with."""
@@ -64,6 +68,36 @@ NOTICED = "noticed"
 TAB_TITLE = "tab_title"
 """The title that the browser's tab has now."""
 
+IMAGES_FILTER, IMAGES_MARKED, IMAGES_SORT = "filter", "marked", "sort"
+"""Query parameters of the Errors page's Images, see `dashboard.error_views.images_choice`."""
+
+IMAGES_CHOICE = "images_choice"
+"""The texts of these parameters as this tab chose them."""
+
+IMAGES_CLASSES = "images_classes"
+"""The class names to which the numbers in the chosen filter belong."""
+
+CLOSE_LOOK = "close_look"
+"""The place of the image that the closer look shows, see `dashboard.close_look`."""
+
+MARKS_NEWS = "marks_news"
+"""What the last import or removal of marks came to: a sentence or an error, told once."""
+
+JUDGED_RIGHT = "judged_right"
+"""By set of images: the example ids whose doubted labels a person judged to be right."""
+
+COMPARE_CELL = "compare_cell"
+"""Begins the keys of the open cell of the delta matrix: (label, prediction), by pair of runs."""
+
+COMPARE_CELLS = "compare_cells"
+"""Name of the table of the delta matrix, see `fresh_key`."""
+
+COMPARE_COMMON = "compare_on_common"
+"""Pairs of runs with differing test sets that are compared all the same, on the images in common."""
+
+COMPARE_MANY = "compare_many"
+"""The runs that stand out in the charts over many runs."""
+
 SUPERVISOR_MISSED_SINCE = "supervisor_missed_since"
 """Since when (seconds, monotonic) this tab finds no supervisor though one was started."""
 
@@ -78,6 +112,7 @@ def select_run(run_id: str) -> None:
     st.session_state[RUN] = run_id
     if st.query_params.get(RUN) != run_id:
         st.query_params[RUN] = run_id
+        st.query_params.pop(STEP, None)  # it was another run's
 
 
 def take_picked_run() -> None:
@@ -180,14 +215,74 @@ def drop_value(key: str) -> None:
     st.session_state.pop(key, None)
 
 
-def chosen_cell(run_id: str) -> tuple[int, int] | None:
-    """The cell of a run's confusion matrix that this tab opened: (label, prediction)."""
-    return st.session_state.get(f"errors_cell_{run_id}")
+@dataclass(frozen=True)
+class Selection:
+    """What of a confusion matrix is open.
+
+    Attributes:
+        kind: cell, row (all images of a class) or column (all images predicted as a class).
+        label: Class id of the row; of no meaning for a column.
+        prediction: Class id of the column; of no meaning for a row.
+        is_wrong_only: Whether a row or column is left without its images that were recognised.
+    """
+
+    kind: Literal["cell", "row", "column"]
+    label: int = -1
+    prediction: int = -1
+    is_wrong_only: bool = False
 
 
-def choose_cell(run_id: str, label: int, prediction: int) -> None:
-    """Opens a cell; it stays open across epochs and splits."""
-    st.session_state[f"errors_cell_{run_id}"] = (label, prediction)
+def chosen_cell(run_id: str) -> Selection | None:
+    """The cell, row or column of a run's confusion matrix that this tab opened."""
+    found = st.session_state.get(f"errors_cell_{run_id}")
+    return Selection(*found) if found else None
+
+
+def choose_cell(run_id: str, chosen: Selection) -> None:
+    """Opens a cell, row or column; it stays open across epochs and splits."""
+    # Plain values: when the source changes under a running server, an old instance is of another class.
+    st.session_state[f"errors_cell_{run_id}"] = astuple(chosen)
+
+
+def chosen_step(run_id: str) -> str | None:
+    """The evaluation of a run to look at: a step, `newest`, or None for the best; the link wins."""
+    return st.query_params.get(STEP) or st.session_state.get(f"errors_step_{run_id}")
+
+
+def choose_step(run_id: str, step: str | None) -> None:
+    """Chooses an evaluation, and puts it into the link; None is the best, which needs no mention there."""
+    st.session_state[f"errors_step_{run_id}"] = step
+    if step is None:
+        st.query_params.pop(STEP, None)
+    elif st.query_params.get(STEP) != step:
+        st.query_params[STEP] = step
+
+
+def judged_right(data: str) -> frozenset[str]:
+    """The example ids of a set of images whose doubted labels were judged to be right in this tab."""
+    return st.session_state.get(JUDGED_RIGHT, {}).get(data, frozenset())
+
+
+def judge_right(data: str, example_id: str) -> None:
+    """Callback of a button: notes that a doubted label is right."""
+    known = st.session_state.get(JUDGED_RIGHT, {})
+    st.session_state[JUDGED_RIGHT] = {**known, data: judged_right(data) | {example_id}}
+
+
+def forget_judged_right(data: str) -> None:
+    """Callback of a button: doubts all labels of a set of images again."""
+    known = st.session_state.get(JUDGED_RIGHT, {})
+    st.session_state[JUDGED_RIGHT] = {name: ids for name, ids in known.items() if name != data}
+
+
+def operating_point(run_id: str) -> Any:
+    """The operating point of a run that this tab is choosing; None before anything was changed."""
+    return st.session_state.get(f"operating_point_{run_id}")
+
+
+def change_operating_point(run_id: str, decision: Any) -> None:
+    """Keeps an operating point in the making; None forgets it, so that the saved one is shown."""
+    st.session_state[f"operating_point_{run_id}"] = decision
 
 
 def selection(key: str) -> Mapping[str, Any]:

@@ -324,8 +324,8 @@ def _imbalance(record: RunRecord, config: RunConfig, curves: Curves) -> Advice |
 
 def _small_eval(record: RunRecord, config: RunConfig, curves: Curves) -> Advice | None:
     size = int(record.facts.get("counts", {}).get("eval", 0))
-    if not size or record.accuracy is None:
-        return None
+    if not size or record.accuracy is None or config.data.num_folds is not None:
+        return None  # the eval of a fold is as large as it is; all folds together are all of train
     low, high = wilson_interval(round(record.accuracy * size), size)
     if (high - low) / 2 <= WIDE:
         return None

@@ -8,30 +8,36 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from superft_hf import (
     __version__,
     cli_again,
+    cli_compare,
+    cli_decide,
+    cli_errors,
+    cli_history,
     cli_hub,
+    cli_marks,
     cli_publish,
     cli_queue,
+    cli_report,
     cli_runs,
     cli_show,
+    cli_suspects,
     cli_system,
     cli_train,
     cli_verbs,
 )
+from superft_hf.cli_parser import RUN_HELP, Commands, add_command
 from superft_hf.cli_words import Call, say_error
 from superft_hf.engine.launcher import Launcher
 from superft_hf.errors import SuperFTError
 from superft_hf.paths import HOME_VARIABLE, HomePaths, home_dir
 from superft_hf.records import RunState
 from superft_hf.store_queue import Move
-
-Verb = Callable[[argparse.Namespace, Call], int]
 
 _LOG_BYTES = 1_000_000
 _INTERRUPTED = 130
@@ -84,61 +90,59 @@ def make_parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     _add_verbs(commands)
     _add_queue(commands)
+    for module in (
+        cli_errors, cli_history, cli_decide, cli_suspects, cli_marks, cli_compare, cli_report,
+    ):  # fmt: skip
+        module.add_commands(commands)
     _add_publish(commands)
     return parser
 
 
-RUN_HELP = "its id, as `superft runs` lists it"
-
-Commands = argparse._SubParsersAction  # noqa: SLF001
-
-
-def _add(
-    commands: Commands, name: str, verb: Verb, text: str, *, json: bool = False
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.set_defaults(verb=verb)
-    if json:
-        parser.add_argument("--json", action="store_true", help="print one JSON value instead")
-    return parser
-
-
 def _add_system(commands: Commands) -> None:
-    serve = _add(commands, "serve", cli_system.serve, "serve the dashboard, and see to the supervisor")
+    serve = add_command(commands, "serve", cli_system.serve, "serve the dashboard, and see to the supervisor")
     serve.add_argument(
         "--port", type=int, help=f"by default the first free one from {cli_system.DEFAULT_PORT}"
     )
-    _add(commands, "doctor", cli_system.doctor, "report versions, devices, disk and connection", json=True)
+    add_command(
+        commands, "doctor", cli_system.doctor, "report versions, devices, disk and connection", json=True
+    )
     text = "look after the process that starts queued runs"
     supervisor = commands.add_parser("supervisor", help=text, description=f"{text.capitalize()}.")
     own = supervisor.add_subparsers(metavar="COMMAND", required=True)
-    _add(own, "status", cli_system.supervisor_status, "say whether the home has a supervisor", json=True)
-    _add(own, "start", cli_system.supervisor_start, "start the supervisor, also after a stop")
+    add_command(
+        own, "status", cli_system.supervisor_status, "say whether the home has a supervisor", json=True
+    )
+    add_command(own, "start", cli_system.supervisor_start, "start the supervisor, also after a stop")
     text = "end the supervisor until it is started again; workers go on"
-    cli_system.stop_arguments(_add(own, "stop", cli_system.supervisor_stop, text))
+    cli_system.stop_arguments(add_command(own, "stop", cli_system.supervisor_stop, text))
 
 
 def _add_hub(commands: Commands) -> None:
-    cli_hub.find_arguments(_add(commands, "find", cli_hub.find, "search the Hugging Face Hub", json=True))
-    cli_hub.model_arguments(_add(commands, "model", cli_hub.model, "describe a model", json=True))
+    cli_hub.find_arguments(
+        add_command(commands, "find", cli_hub.find, "search the Hugging Face Hub", json=True)
+    )
+    cli_hub.model_arguments(add_command(commands, "model", cli_hub.model, "describe a model", json=True))
 
 
 def _add_begin(commands: Commands) -> None:
-    init = _add(commands, "init", cli_train.init, "print a complete, commented configuration")
+    init = add_command(commands, "init", cli_train.init, "print a complete, commented configuration")
     init.add_argument("--model", default=cli_train.SAMPLE_MODEL, help="default: %(default)s")
     init.add_argument("--data", default=cli_train.SAMPLE_DATA, help="default: %(default)s")
-    check = _add(commands, "check", cli_train.check, "look at a configuration and its images", json=True)
-    submit = _add(commands, "submit", cli_train.submit, "queue a run, and print its id")
-    train = _add(commands, "train", cli_train.train, "run in the foreground, with a progress bar")
+    check = add_command(
+        commands, "check", cli_train.check, "look at a configuration and its images", json=True
+    )
+    submit = add_command(commands, "submit", cli_train.submit, "queue a run, and print its id")
+    train = add_command(commands, "train", cli_train.train, "run in the foreground, with a progress bar")
     text = "queue a new run that begins with the weights of a completed one"
-    again = [_add(commands, "continue", cli_again.continue_run, text)]
+    again = [add_command(commands, "continue", cli_again.continue_run, text)]
     text = "queue a run with the configuration of another, changed by a remedy or by hand"
-    again.append(_add(commands, "repeat", cli_again.repeat, text))
+    again.append(add_command(commands, "repeat", cli_again.repeat, text))
     again[1].add_argument(
         "--remedy",
         metavar="N",
         help="number of a failure's remedy, or code of advice, as `superft show` has it",
     )
+    cli_again.marks_arguments(again[1])
     for parser in again:
         parser.add_argument("run", metavar="RUN", help=RUN_HELP)
         cli_again.again_arguments(parser)
@@ -150,17 +154,23 @@ def _add_begin(commands: Commands) -> None:
 
 
 def _add_runs(commands: Commands) -> None:
-    runs = _add(commands, "runs", cli_runs.runs, "list the runs, newest first", json=True)
+    runs = add_command(commands, "runs", cli_runs.runs, "list the runs, newest first", json=True)
     runs.add_argument(
         "--state", action="append", choices=[str(state) for state in RunState], default=[],
         help="only runs in this state; may be given several times",
     )  # fmt: skip
-    show = _add(commands, "show", cli_show.show, "show one run, its failure, remedies and advice", json=True)
-    predict = _add(commands, "predict", cli_runs.predict, "say what a run's model sees in images", json=True)
-    delete = _add(commands, "delete", cli_runs.delete, "remove a run that has ended, with its files")
+    show = add_command(
+        commands, "show", cli_show.show, "show one run, its failure, remedies and advice", json=True
+    )
+    predict = add_command(
+        commands, "predict", cli_runs.predict, "say what a run's model sees in images", json=True
+    )
+    delete = add_command(commands, "delete", cli_runs.delete, "remove a run that has ended, with its files")
     for parser in (show, predict, delete):
         parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    cli_show.show_arguments(show)
     predict.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+    predict.add_argument("--plain", action="store_true", help="without the run's operating point")
 
 
 def _add_verbs(commands: Commands) -> None:
@@ -171,25 +181,29 @@ def _add_verbs(commands: Commands) -> None:
         ("stop-hard", cli_verbs.stop_hard, "end the processes of runs that do not answer"),
         ("discard", cli_verbs.discard, "stop runs and remove their weights; their records stay"),
     ):
-        cli_verbs.wish_arguments(_add(commands, name, verb, text))
+        cli_verbs.wish_arguments(add_command(commands, name, verb, text))
 
 
 def _add_queue(commands: Commands) -> None:
-    queue = _add(
+    queue = add_command(
         commands, "queue", cli_queue.queue, "list what is at work and what waits, in order", json=True
     )
     cli_queue.queue_arguments(queue)
-    hold = _add(commands, "hold", cli_verbs.hold, "keep a queued run from being started")
-    let_go = _add(commands, "let-go", cli_verbs.let_go, "let a held run start in its turn")
-    move = _add(commands, "move", cli_verbs.move, "move a queued run among the others")
+    hold = add_command(commands, "hold", cli_verbs.hold, "keep a queued run from being started")
+    let_go = add_command(commands, "let-go", cli_verbs.let_go, "let a held run start in its turn")
+    move = add_command(commands, "move", cli_verbs.move, "move a queued run among the others")
     for parser in (hold, let_go, move):
         parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     move.add_argument("where", choices=[str(where) for where in Move])
 
 
 def _add_publish(commands: Commands) -> None:
-    push = _add(commands, "push", cli_publish.push_run, "publish a run on the Hugging Face Hub", json=True)
-    export = _add(commands, "export", cli_publish.export_run, "write a run's model to a folder", json=True)
+    push = add_command(
+        commands, "push", cli_publish.push_run, "publish a run on the Hugging Face Hub", json=True
+    )
+    export = add_command(
+        commands, "export", cli_publish.export_run, "write a run's model to a folder", json=True
+    )
     cli_publish.add_arguments(push, export)
 
 

@@ -10,16 +10,19 @@ from ruamel.yaml.error import YAMLError
 from superft_hf.cli_show import find_advice
 from superft_hf.cli_train import queue_run
 from superft_hf.cli_verbs import find_run
-from superft_hf.cli_words import Call
+from superft_hf.cli_words import Call, say
 from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config
-from superft_hf.errors import ConfigError, ModelNotFoundError, StateError
+from superft_hf.errors import ConfigError, DataError, ModelNotFoundError, StateError
+from superft_hf.mark_places import places_of
+from superft_hf.marks import plan
 from superft_hf.records import Remedy, RunRecord, RunState
 from superft_hf.settings import all_settings
 from superft_hf.store import RunStore
 from superft_hf.verbs import RESUME
 
 _TEXT_KINDS = ("str", "choice")
+_NAME_LENGTH = 120
 
 
 def continue_run(asked: argparse.Namespace, call: Call) -> int:
@@ -46,6 +49,8 @@ def repeat(asked: argparse.Namespace, call: Call) -> int:
     """Queues a new run with the configuration of another, changed as asked, and prints its id."""
     store, record = find_run(asked.run, call)
     changes = {"name": f"{record.name}, again"}
+    if asked.with_marks is not None:
+        changes = _apply_marks(store, record, asked, call)
     if asked.remedy is not None:
         changes |= _find_remedy(store, record, asked.remedy).changes
     changes |= _asked_changes(asked)
@@ -77,6 +82,40 @@ def again_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], dest="changes",
         help="other values of settings, such as training.learning_rate=1e-5",
     )  # fmt: skip
+
+
+def marks_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares how `repeat` takes the marks on the run's images into account."""
+    parser.add_argument(
+        "--with-marks", choices=["exclude", "correct"],
+        help="leave the marked images out, or correct the labels that are marked as wrong",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ambiguous-too", action="store_true", help="leave out images that are marked as ambiguous, too"
+    )
+    parser.add_argument("--test-too", action="store_true", help="let the marks change the test set, too")
+
+
+def _apply_marks(store: RunStore, record: RunRecord, asked: argparse.Namespace, call: Call) -> dict[str, Any]:
+    """The changes that the marks on a run's images come to, which are told. Raises DataError for none."""
+    is_correcting = asked.with_marks == "correct"
+    marks = store.read_marks(record.data)
+    found = plan(
+        store.read_config(record.run_id), marks, with_corrections=is_correcting,
+        include_ambiguous=asked.ambiguous_too, include_test=asked.test_too,
+        places=places_of(store.run_paths(record.run_id), [mark.example_id for mark in marks]),
+    )  # fmt: skip
+    words = " ".join([*found.done(), *found.left_alone()])
+    if not found.changes:
+        raise DataError(
+            f"The marks on {record.data} change nothing in this run.",
+            hint=words
+            if marks
+            else f"There are none. Mark images with `{call.command('mark', record.run_id)} …`.",
+        )
+    say(words)
+    suffix = "with corrected labels" if is_correcting else "without marked images"
+    return {"name": f"{record.name}, {suffix}"[:_NAME_LENGTH], **found.changes}
 
 
 def _asked_changes(asked: argparse.Namespace) -> dict[str, Any]:

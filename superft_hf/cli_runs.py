@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from superft_hf.cli_verbs import find_run, see_to_supervisor
@@ -30,7 +31,8 @@ def runs(asked: argparse.Namespace, call: Call) -> int:
     states = [RunState(state) for state in asked.state] or None
     records = store.list_runs(states) if store else []
     if asked.json:
-        write_json([record.to_dict() for record in records])
+        opened = store.runs_looked_at() if store else set()
+        write_json([record.to_dict(with_test=record.run_id in opened) for record in records])
         return 0
     if not records and states:
         say(f"No run is {' or '.join(states)}.")
@@ -44,7 +46,7 @@ def runs(asked: argparse.Namespace, call: Call) -> int:
 
 
 def predict(asked: argparse.Namespace, call: Call) -> int:
-    """Says what the model of a completed run sees in some images."""
+    """Says what the model of a completed run sees in some images, by its operating point if it has one."""
     store, record = find_run(asked.run, call)
     model = store.run_paths(record.run_id).model
     if record.state is not RunState.COMPLETED:
@@ -55,7 +57,8 @@ def predict(asked: argparse.Namespace, call: Call) -> int:
     if not model.is_dir():
         raise ModelNotFoundError(f"The folder {model} is gone.", hint="Train the run again.")
     # Only a child may import torch; the threads and the allocator are those of a worker.
-    command = [sys.executable, "-P", "-m", _PREDICT_MODULE, str(model), *map(str, asked.images)]
+    plain = ["--plain"] if asked.plain else []
+    command = [sys.executable, "-P", "-m", _PREDICT_MODULE, *plain, "--", str(model), *map(str, asked.images)]
     environment = call.launcher.environment(store.home, store.read_config(record.run_id), _CPU)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     answers = _answers(done)
@@ -63,8 +66,7 @@ def predict(asked: argparse.Namespace, call: Call) -> int:
         write_json(answers)
         return 0
     for answer in answers:
-        words = (f"{one['label']} {percent(one['probability'])}" for one in answer["predictions"])
-        print(f"{answer['image']}: {', '.join(words)}")
+        print(_answer_words(answer))
     return 0
 
 
@@ -81,6 +83,14 @@ def _row(record: RunRecord) -> tuple[str, ...]:
     metric = "" if record.best_value is None else f" {record.best_metric}"
     names = (short(record.name), short(record.model), short(record.data))
     return (record.run_id, str(record.state), *names, best + metric, duration(run_duration_s(record)))
+
+
+def _answer_words(answer: Mapping[str, Any]) -> str:
+    """The likeliest classes; where an operating point decides, its answer comes first."""
+    words = ", ".join(f"{one['label']} {percent(one['probability'])}" for one in answer["predictions"])
+    if not answer.get("operating_point"):
+        return f"{answer['image']}: {words}"
+    return f"{answer['image']}: {answer['decision'] or 'not sure'} ({words})"
 
 
 def _answers(done: "subprocess.CompletedProcess[str]") -> list[dict[str, Any]]:

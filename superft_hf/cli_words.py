@@ -81,8 +81,8 @@ def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(line.rstrip())
 
 
-def sentence(run: RunRecord) -> str:
-    """The state of a run in a sentence, with the answer in it."""
+def sentence(run: RunRecord, *, is_test_open: bool = False) -> str:
+    """The state of a run in a sentence, with the answer in it; test figures only where they were opened."""
     if run.state is RunState.QUEUED:
         if run.is_held:
             return f"{run.name} is queued and held."
@@ -97,8 +97,10 @@ def sentence(run: RunRecord) -> str:
     if run.state is RunState.FAILED and run.failure:
         return f"{run.name} failed: {run.failure.message}"
     if run.state is RunState.COMPLETED and run.evaluation:
-        parts = [accuracy_words(run, split) for split in ("eval", "test") if split in run.evaluation]
-        return f"{run.name} completed: {', '.join(parts)}."
+        splits = ("eval", "test") if is_test_open else ("eval",)
+        parts = [accuracy_words(run, split) for split in splits if run.evaluation.get(split)]
+        sealed = "; test sealed" if run.evaluation.get("test") and not is_test_open else ""
+        return f"{run.name} completed: {', '.join(parts)}{sealed}."
     return f"{run.name} is {run.state}."
 
 

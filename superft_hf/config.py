@@ -5,9 +5,11 @@ limit, a label, a help text or a unit is written here and nowhere else. Names ar
 wherever it has one. Secrets are no settings: they come from the environment.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from superft_hf.config_base import Group, setting
 
 Task = Literal["image-classification"]
 Strategy = Literal["full", "head", "head-then-full"]
@@ -15,6 +17,10 @@ Metric = Literal[
     "eval_loss", "eval_accuracy", "eval_f1_macro", "eval_f1_weighted", "eval_balanced_accuracy",
     "eval_precision_macro", "eval_recall_macro", "eval_top5_accuracy",
 ]  # fmt: skip
+
+
+ExampleKey = Annotated[str, Field(pattern=r"^((train|eval|test):)?[0-9a-f]{16}$")]
+ClassName = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 def _devices_text(value: object) -> object:
@@ -27,35 +33,6 @@ def _devices_text(value: object) -> object:
 
 
 Devices = Annotated[str, BeforeValidator(_devices_text), Field(pattern=r"^(auto|cpu|\d+(,\d+)*)$")]
-
-
-def setting(
-    default: Any, title: str, description: str, *, basic: bool = False, unit: str = "", **limits: Any
-) -> Any:
-    """A pydantic Field with what a form needs besides.
-
-    Args:
-        default: The default, or `...` for a required setting.
-        title: Label of the widget.
-        description: One or two sentences: what it does, and what a special value means.
-        basic: Whether it is one of the few that stand first in the form.
-        unit: Such as `s` or `px`; empty for a bare number.
-        limits: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `max_length`.
-    """
-    extra = {"basic": basic, "unit": unit}
-    return Field(default, title=title, description=description, json_schema_extra=extra, **limits)
-
-
-class Group(BaseModel):
-    """A frozen group of settings that refuses unknown keys and silent conversions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False
-    )
-
-    def __hash__(self) -> int:
-        """By value; pydantic's own would refuse the lists and mappings among the values."""
-        return hash(self.model_dump_json())
 
 
 class ModelConfig(Group):
@@ -161,15 +138,29 @@ class DataConfig(Group):
         "Images with an equal value in it, such as patient, site or video, stay on one side of a cut; in a "
         "folder, subfolder and file_prefix are columns as well.", max_length=200,
     )  # fmt: skip
-    exclude: list[Annotated[str, Field(pattern=r"^((train|eval|test):)?[0-9a-f]{16}$")]] = setting(
+    exclude: list[ExampleKey] = setting(
         [], "Left-out images",
         "Example ids to leave out, such as 0123456789abcdef; train:0123456789abcdef leaves it out of train "
         "only.",
+    )  # fmt: skip
+    relabel: dict[ExampleKey, ClassName] = setting(
+        {}, "Corrected labels",
+        "Example ids, as in exclude, and the name of the class that each image really shows; the splits stay "
+        "as they were cut.",
     )  # fmt: skip
     merge_classes: dict[str, str] = setting(
         {}, "Merged classes", "Class names, and the name of the class that each is counted as."
     )
     exclude_classes: list[str] = setting([], "Left-out classes", "Class names whose images are left out.")
+    num_folds: int | None = setting(
+        None, "Folds",
+        "Cut train into so many stratified parts and evaluate on one of them instead of eval, to get a "
+        "prediction for every training image from a run that never saw it; null: no folds.",
+        ge=2, le=100,
+    )  # fmt: skip
+    fold: int = setting(
+        0, "Fold", "Which part is evaluated on, counted from 0; used with num_folds only.", ge=0, le=99
+    )
     max_train_samples: int | None = setting(
         None,
         "Train images at most",
@@ -189,6 +180,12 @@ class DataConfig(Group):
                 f"eval_fraction {self.eval_fraction} and test_fraction {self.test_fraction} "
                 "leave nothing to train on"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_them(self) -> "DataConfig":
+        if self.num_folds is not None and self.fold >= self.num_folds:
+            raise ValueError(f"fold {self.fold} is none of {self.num_folds}: they are counted from 0")
         return self
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from superft_hf import cli_words as words
+from superft_hf import vault
 from superft_hf.cli_train import draw_bar, image_bar
 from superft_hf.engine import control
 from superft_hf.errors import SuperFTError
@@ -71,13 +72,14 @@ def _follow(store: RunStore, run_id: str) -> RunRecord:
 
 def _describe(store: RunStore, record: RunRecord) -> None:
     """Says how good the model is on the test images, and where it errs."""
-    store.look_at_test(record.run_id, by="demo")
+    standing = vault.open_test(store, record, by="demo")
     paths, names = store.run_paths(record.run_id), record.facts["class_names"]
     rows = read_predictions(paths.prediction_file("test", paths.prediction_steps("test")[-1]))
     labels, predictions = rows["label"].to_numpy(), rows["prediction"].to_numpy()
     wrong = rows[rows["label"] != rows["prediction"]].sort_values("loss", ascending=False)
-    print(f"\n{words.sentence(record)}")
+    print(f"\n{words.sentence(record, is_test_open=True)}")
     print(f"test accuracy: {record.evaluation['test']['accuracy']:.4f}")
+    print(vault.words(standing))
     print(f"{len(wrong)} of {len(rows)} test images are wrong. By class:")
     for row in per_class_table(labels, predictions, names).itertuples():
         recall = f"{percent(row.recall)} ({interval(row.recall_low, row.recall_high)})"

@@ -191,6 +191,15 @@ class OpenFilesError(SuperFTError):
     """The system lets a process open no further file."""
 
 
+class FilterError(SuperFTError):
+    """A filter of images, from a link or the store, cannot be read."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The filter cannot be read: {reason}.", hint="Clear it, and choose the images anew."
+        )
+
+
 class AccessError(SuperFTError):
     """A file or folder may not be read or written: no right to it, or a read-only disk."""
 
@@ -229,6 +238,10 @@ class BrokenDownloadError(HubError):
 
 class PublishError(SuperFTError):
     """A run could not be published or exported."""
+
+
+class DecisionError(SuperFTError):
+    """The file that says how probabilities become answers is damaged, or does not fit the model."""
 
 
 class StoreError(HomeError):

@@ -165,13 +165,31 @@ class RunPaths:
         """The prediction file of one evaluation; `split` is eval or test."""
         return self.predictions / f"{split}-{global_step}.parquet"
 
+    def examples_file(self, split: str) -> Path:
+        """What is known of each image of a split beside its pixels, in the order of the prediction files."""
+        return self.folder / "examples" / f"{split}.parquet"
+
+    def embeddings_file(self, split: str, global_step: int) -> Path:
+        """The features of each image of an evaluation, in the order of its prediction file."""
+        return self.folder / "embeddings" / f"{split}-{global_step}.npy"
+
+    @property
+    def decision(self) -> Path:
+        """How a person wants the model's probabilities turned into answers; goes where the model goes."""
+        return self.model / "decision.json"
+
     def prediction_steps(self, split: str) -> list[int]:
         """The global steps at which this split was evaluated, in order."""
-        found = (
-            re.fullmatch(rf"{split}-(\d+)\.parquet", path.name)
-            for path in self.predictions.glob(f"{split}-*")
-        )
-        return sorted(int(match[1]) for match in found if match)
+        return _steps(self.predictions, split, "parquet")
+
+    def embeddings_steps(self, split: str) -> list[int]:
+        """The global steps of the evaluations whose features are kept, in order."""
+        return _steps(self.embeddings_file(split, 0).parent, split, "npy")
+
+
+def _steps(folder: Path, split: str, suffix: str) -> list[int]:
+    found = (re.fullmatch(rf"{split}-(\d+)\.{suffix}", path.name) for path in folder.glob(f"{split}-*"))
+    return sorted(int(match[1]) for match in found if match)
 
 
 @dataclass(frozen=True)

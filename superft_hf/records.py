@@ -185,9 +185,10 @@ class RunRecord:
         """Whether it is queued or live."""
         return self.state in UNFINISHED_STATES
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as plain values, for JSON."""
-        return {**asdict(self), "state": str(self.state)}
+    def to_dict(self, *, with_test: bool = False) -> dict[str, Any]:
+        """All fields as plain values, for JSON; the test figures only when asked for: see the vault."""
+        shown = {split: one for split, one in self.evaluation.items() if with_test or split != "test"}
+        return {**asdict(self), "state": str(self.state), "evaluation": shown}
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,46 @@ class Event:
     by: str
     what: str
     detail: str = ""
+
+
+class MarkKind(StrEnum):
+    """What a person found about an image."""
+
+    WRONG_LABEL = "wrong label"
+    AMBIGUOUS = "ambiguous"
+    BAD_IMAGE = "bad image"
+    EXCLUDE = "exclude"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a person noted on one image of a set of images; a later mark replaces it.
+
+    Attributes:
+        data: The images, as `data.name_or_path` of the run on which it was marked.
+        example_id: See `superft_hf.evaluation.prediction_files`.
+        kind: What is the matter.
+        corrected: Name of the class that it really shows; None when unknown.
+        label: Name of the class that it counts as.
+        split: train, eval or test, at the time of marking.
+        image: Finds the image again, together with `run_id`.
+        run_id: The run on whose pages it was marked.
+        note: Free text.
+        by: Who: `page`, `command line`.
+        time: UTC, ISO 8601; empty before it is kept.
+    """
+
+    data: str
+    example_id: str
+    kind: MarkKind
+    corrected: str | None
+    label: str
+    split: str
+    image: str
+    run_id: str
+    note: str = ""
+    by: str = "page"
+    time: str = ""
 
 
 LOOKED_AT_TEST = "looked at test"

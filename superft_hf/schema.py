@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError
 
 from superft_hf.errors import DiskFullError, SchemaVersionError, StoreError, is_disk_full
 
-VERSION = 2
+VERSION = 3
 BUSY_S = 30
 """How long a connection waits for another that writes."""
 _SMALLEST_ROOM = 1_000_000
@@ -56,6 +56,7 @@ runs = sa.Table(
     sa.Column("pause_reason", sa.Text),
     sa.Column("progress_at", sa.Text),
     sa.Column("worked_s", sa.Float, nullable=False, server_default="0"),
+    sa.Column("config", sa.Text),  # JSON, as config.yaml; null in runs made before version 3
 )
 
 metrics = sa.Table(
@@ -110,6 +111,22 @@ settings = sa.Table(
     sa.Column("value", sa.Text, nullable=False),  # JSON
 )
 
+marks = sa.Table(
+    "marks",
+    _metadata,
+    sa.Column("data", sa.Text, primary_key=True),
+    sa.Column("example_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("corrected", sa.Text),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("split", sa.Text, nullable=False),
+    sa.Column("image", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+)
+
 
 def _to_version_2(connection: sa.Connection) -> None:
     """Version 2: the order of the queue, pauses, progress, settings of the home, curves read fast."""
@@ -138,7 +155,13 @@ def _to_version_2(connection: sa.Connection) -> None:
     connection.exec_driver_sql("DROP TABLE metrics_before")
 
 
-MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: _to_version_2}
+def _to_version_3(connection: sa.Connection) -> None:
+    """Version 3: marks on images, and the configuration beside each run."""
+    connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN config TEXT")
+    marks.create(connection)
+
+
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: _to_version_2, 2: _to_version_3}
 """`{n: function}`: the function brings a database from version n to n + 1."""
 
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from superft_hf import schema
 from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, read_config
-from superft_hf.errors import DiskFullError, StateError, StoreError, is_disk_full
+from superft_hf.errors import DiskFullError, StateError, StoreError, SuperFTError, is_disk_full
 from superft_hf.records import (
     LIVE_STATES,
     TERMINAL_STATES,
@@ -28,16 +28,19 @@ from superft_hf.records import (
     RunRecord,
     RunState,
 )
-from superft_hf.store_base import now, to_record
-from superft_hf.store_events import EventTable, new_event
+from superft_hf.store_base import RECORD_COLUMNS, now, to_record
+from superft_hf.store_events import EventTable, keep_look, new_event
+from superft_hf.store_filters import FilterTable
+from superft_hf.store_marks import MarkTable
 from superft_hf.store_metrics import MetricTable
+from superft_hf.store_pins import PinTable
 from superft_hf.store_queue import QueueTable, kept_request
 
 _ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _JSON_COLUMNS = ("failure", "evaluation", "facts")
 
 
-class RunStore(QueueTable, MetricTable, EventTable):
+class RunStore(QueueTable, MetricTable, EventTable, MarkTable, FilterTable, PinTable):
     """The records of one home.
 
     Args:
@@ -72,6 +75,7 @@ class RunStore(QueueTable, MetricTable, EventTable):
             "model": config.model.name_or_path, "data": config.data.name_or_path, "created_at": created_at,
             "started_at": created_at if state in LIVE_STATES else None,
             "best_metric": config.early_stopping.metric, "queued_at": created_at, "priority": priority,
+            "config": config.model_dump_json(),
         }  # fmt: skip
         try:
             self._write_config(run_id, config)
@@ -91,7 +95,9 @@ class RunStore(QueueTable, MetricTable, EventTable):
         self, states: Collection[RunState] | None = None, *, request: Request | None = None
     ) -> list[RunRecord]:
         """All runs, newest first; or those in some states, or of which something is asked."""
-        query = sa.select(schema.runs).order_by(schema.runs.c.created_at.desc(), schema.runs.c.rowid.desc())
+        query = sa.select(*RECORD_COLUMNS).order_by(
+            schema.runs.c.created_at.desc(), schema.runs.c.rowid.desc()
+        )
         if states is not None:
             query = query.where(schema.runs.c.state.in_([str(state) for state in states]))
         if request is not None:
@@ -101,6 +107,43 @@ class RunStore(QueueTable, MetricTable, EventTable):
     def read_config(self, run_id: str) -> RunConfig:
         """The configuration as asked."""
         return read_config(self.run_paths(run_id).config)
+
+    def read_config_values(self, run_ids: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+        """The configurations of some runs, or of all, as nested values by run id, from the database alone.
+
+        Much faster than `read_config` for many runs. A run of an earlier version whose config.yaml is gone or
+        damaged is left out.
+        """
+        table = schema.runs
+        query = sa.select(table.c.run_id, table.c.config)
+        if run_ids is not None:
+            query = query.where(table.c.run_id.in_(list(run_ids)))
+        found = {row["run_id"]: row["config"] for row in self._select(query)}
+        for run_id in [one for one, text in found.items() if text is None]:
+            try:
+                found[run_id] = self.read_config(run_id).model_dump_json()
+            except SuperFTError:
+                del found[run_id]
+                continue
+            if not self.is_read_only:
+                self.update_run(run_id, config=found[run_id])
+        # Through the declaration, so that a setting that came later has its default in all of them.
+        return {
+            run_id: RunConfig.model_validate_json(text).model_dump(mode="json")
+            for run_id, text in found.items()
+        }
+
+    def runs_with_setting(self, key: str, value: str | int | float) -> set[str]:
+        """The runs whose configuration has this value, and those whose is not in the database yet: one query.
+
+        Args:
+            key: Dotted, such as `model.strategy`.
+            value: As in the YAML.
+        """
+        config = schema.runs.c.config
+        is_so = sa.func.json_extract(config, f"$.{key}") == value
+        found = self._select(sa.select(schema.runs.c.run_id).where(is_so | config.is_(None)))
+        return {row["run_id"] for row in found}
 
     def change_state(
         self, run_id: str, old: Collection[RunState], new: RunState, *, by: str, **columns: Any
@@ -172,6 +215,7 @@ class RunStore(QueueTable, MetricTable, EventTable):
         table = schema.runs
         allowed = [str(state) for state in RunState if state not in UNFINISHED_STATES]
         with self._write() as connection:
+            connection.execute(keep_look(record.run_id))  # deleting a run does not unsee its test figures
             gone = sa.delete(table).where(table.c.run_id == record.run_id, table.c.state.in_(allowed))
             if connection.execute(gone).rowcount != 1:
                 raise StateError(

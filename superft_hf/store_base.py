@@ -23,6 +23,9 @@ from superft_hf.errors import DiskFullError, HomeError, RunNotFoundError, Schema
 from superft_hf.paths import HomePaths, RunPaths, make_home
 from superft_hf.records import Failure, RunRecord, RunState
 
+RECORD_COLUMNS = [one for one in schema.runs.c if one.name not in ("rowid", "config")]
+"""What a RunRecord holds of a row; the configuration is read on its own."""
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.002
 
 
@@ -63,7 +66,7 @@ class StoreBase:
 
     def get_run(self, run_id: str) -> RunRecord:
         """One run. Raises RunNotFoundError."""
-        found = self._select(sa.select(schema.runs).where(schema.runs.c.run_id == run_id))
+        found = self._select(sa.select(*RECORD_COLUMNS).where(schema.runs.c.run_id == run_id))
         if not found:
             raise RunNotFoundError(run_id)
         return to_record(found[0])
@@ -193,15 +196,14 @@ def now() -> str:
 
 def to_record(row: Mapping[str, Any]) -> RunRecord:
     """The record of a row of the table of runs."""
-    values = {key: value for key, value in row.items() if key != "rowid"}
-    failure = json.loads(values["failure"]) if values["failure"] else None
+    failure = json.loads(row["failure"]) if row["failure"] else None
     return RunRecord(
         **{
-            **values,
-            "state": RunState(values["state"]),
-            "is_held": bool(values["is_held"]),
+            **row,
+            "state": RunState(row["state"]),
+            "is_held": bool(row["is_held"]),
             "failure": Failure.from_dict(failure) if failure else None,
-            "evaluation": json.loads(values["evaluation"] or "{}"),
-            "facts": json.loads(values["facts"] or "{}"),
+            "evaluation": json.loads(row["evaluation"] or "{}"),
+            "facts": json.loads(row["facts"] or "{}"),
         }
     )

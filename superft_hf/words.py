@@ -11,6 +11,14 @@ from superft_hf.records import RunRecord
 
 NOTHING = "–"
 
+METRIC_TITLES = {
+    "loss": "loss", "accuracy": "accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted",
+    "precision_macro": "precision, macro", "precision_weighted": "precision, weighted",
+    "recall_macro": "recall, macro", "balanced_accuracy": "balanced accuracy",
+    "top5_accuracy": "top-5 accuracy", "log_loss": "log loss",
+}  # fmt: skip
+"""Words of the metrics, by their key without the split."""
+
 
 def percent(fraction: float | None) -> str:
     """A share with one decimal.

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,11 +25,13 @@ from superft_hf.config import DataConfig, RunConfig
 from superft_hf.config_file import dump_config, make_config
 from superft_hf.errors import DivergedError
 from superft_hf.evaluation.classification import classification_metrics, example_losses
+from superft_hf.evaluation.example_files import write_examples
 from superft_hf.evaluation.prediction_files import write_predictions
 from superft_hf.paths import cache_dir
 from superft_hf.records import Failure, ProcessRecord, RunRecord, RunState
 from superft_hf.sources.images import digest, example_ids, open_rgb
 from superft_hf.sources.load import ImageSet, ImageSplit, load_images
+from superft_hf.sources.measures import measure_split
 from superft_hf.store import RunStore
 
 SIDE = 8
@@ -40,8 +42,11 @@ def make_config_values(**changes: Any) -> dict[str, Any]:
     """A small complete configuration as nested values; `data` and `model` are names, the rest group dicts."""
     return {
         "name": changes.get("name"),
-        "model": {"name_or_path": changes.get("model", "sample:efficientnet-lite0")},
-        "data": {"name_or_path": changes.get("data", "sample:digits")},
+        "model": {
+            "name_or_path": changes.get("model", "sample:efficientnet-lite0"),
+            "strategy": changes.get("strategy", "full"),
+        },
+        "data": {"name_or_path": changes.get("data", "sample:digits"), **changes.get("data_settings", {})},
         "training": {
             "num_train_epochs": changes.get("epochs", 8),
             "learning_rate": changes.get("learning_rate", 0.003),
@@ -67,7 +72,7 @@ def make_completed_run(
         changes: See make_config_values.
     """
     run, config = _started(store, name, changes)
-    images = _images(config.data.name_or_path)
+    images = _images(config.data)
     best = None
     for epoch in _train_epochs(config, hidden):
         best = _write_epoch(store, run.run_id, config, images, epoch, best)
@@ -98,7 +103,7 @@ def make_running_run(
 ) -> RunRecord:
     """A run in the middle of its training; `continue_run` takes it further."""
     run, config = _started(store, name, changes)
-    images = _images(config.data.name_or_path)
+    images = _images(config.data)
     best = None
     for epoch in _train_epochs(config, hidden)[:epochs_done]:
         best = _write_epoch(store, run.run_id, config, images, epoch, best)
@@ -108,7 +113,7 @@ def make_running_run(
 def continue_run(store: RunStore, run_id: str, *, hidden: int = 32) -> Iterator[int]:
     """Writes one more epoch of a running run at each step and yields its number; the last completes it."""
     config = store.read_config(run_id)
-    images = _images(config.data.name_or_path)
+    images = _images(config.data)
     epochs = _train_epochs(config, hidden)
     run = store.get_run(run_id)
     done = round(run.epoch)
@@ -146,7 +151,7 @@ def make_failed_run(
 def make_many_classes_run(store: RunStore, name: str = "thousand", *, num_classes: int = 1000) -> RunRecord:
     """A completed run with many classes and five eval images a class; the pictures are digits."""
     run, config = _started(store, name, {"epochs": 1})
-    images = _images(config.data.name_or_path)
+    images = _images(config.data)
     names = [f"class number {index:04d}" for index in range(num_classes)]
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(num_classes), 5)
@@ -171,6 +176,48 @@ def make_many_classes_run(store: RunStore, name: str = "thousand", *, num_classe
         best_value=figures["loss"], accuracy=figures["accuracy"], evaluation={"eval": figures},
     )  # fmt: skip
     store.change_state(run.run_id, [RunState.RUNNING], RunState.COMPLETED, by="worker")
+    return store.get_run(run.run_id)
+
+
+def make_run_of(
+    store: RunStore,
+    name: str,
+    *,
+    class_names: Sequence[str],
+    labels: np.ndarray,
+    logits: Sequence[np.ndarray],
+    is_live: bool = False,
+) -> RunRecord:
+    """A run whose evaluations on eval are given; its pictures are digits.
+
+    Args:
+        store: Where it goes.
+        name: Of the run.
+        class_names: C names.
+        labels: Shape (N,).
+        logits: Of each epoch, shape (N, C); the last one counts as the best.
+        is_live: Whether it still trains.
+    """
+    run, config = _started(store, name, {"epochs": len(logits) + is_live})
+    split = _images(config.data).splits["train"]
+    for number, values in enumerate(logits, start=1):
+        write_predictions(
+            store.run_paths(run.run_id).prediction_file("eval", 100 * number),
+            example_ids=[f"{index:016x}" for index in range(len(labels))],
+            images=[split.reference(index % len(split)) for index in range(len(labels))],
+            labels=labels, logits=values, is_full=False, class_names=class_names,
+        )  # fmt: skip
+        accuracy = float((values.argmax(axis=1) == labels).mean())
+        store.log_metrics(run.run_id, 100 * number, float(number), {"eval_accuracy": accuracy})
+    facts = {**store.get_run(run.run_id).facts, "class_names": list(class_names)}
+    facts["counts"] = {"train": len(labels), "eval": len(labels), "test": 0}
+    store.update_run(
+        run.run_id, facts=facts, global_step=100 * len(logits), max_steps=100 * (len(logits) + is_live),
+        epoch=float(len(logits)), best_step=100 * len(logits), best_value=0.5, accuracy=accuracy,
+    )  # fmt: skip
+    if not is_live:
+        store.update_run(run.run_id, evaluation={"eval": {"accuracy": accuracy}})
+        store.change_state(run.run_id, [RunState.RUNNING], RunState.COMPLETED, by="worker")
     return store.get_run(run.run_id)
 
 
@@ -259,7 +306,7 @@ def _started(store: RunStore, name: str | None, changes: dict[str, Any]) -> tupl
     run = make_queued_run(store, name, **changes)
     config = store.read_config(run.run_id)
     store.change_state(run.run_id, [RunState.QUEUED], RunState.STARTING, by="supervisor")
-    images = _images(config.data.name_or_path)
+    images = _images(config.data)
     counts = images.counts()
     train = len(images.splits["train"])
     steps = -(-train // config.training.per_device_train_batch_size)
@@ -275,7 +322,11 @@ def _started(store: RunStore, name: str | None, changes: dict[str, Any]) -> tupl
         "is_cut": list(images.is_cut),
         "model_revision": None,
         "fingerprint": digest(repr(counts).encode()),
+        "split_fingerprints": {
+            name: digest(f"{config.data.name_or_path} {name} {counts[name]}".encode()) for name in counts
+        },
     }
+    _write_examples(store, run.run_id, images)
     epochs = config.training.num_train_epochs
     store.update_run(run.run_id, facts=facts, max_steps=steps * epochs, num_train_epochs=float(epochs))
     store.record_process(run.run_id, ProcessRecord(2**22 - 1, time.time(), "rank 0"))
@@ -333,6 +384,23 @@ def _write_file(store: RunStore, run_id: str, images: ImageSet, split: str, epoc
     )
 
 
+def _write_examples(store: RunStore, run_id: str, images: ImageSet) -> None:
+    """What a worker writes once: what is known of the images of eval and test."""
+    for name in ("eval", "test"):
+        split = images.splits[name]
+        if id(split) not in _MEASURED:
+            sizes = np.array([open_rgb(split.encoded(row)).size for row in range(len(split))])
+            _MEASURED[id(split)] = split, sizes, measure_split(split)
+        _, sizes, measures = _MEASURED[id(split)]
+        write_examples(
+            store.run_paths(run_id).examples_file(name), example_ids=_example_ids(split), sizes=sizes,
+            measures=measures, metadata=split.metadata(),
+        )  # fmt: skip
+
+
+_MEASURED: dict[int, tuple[ImageSplit, np.ndarray, np.ndarray]] = {}
+
+
 def _example_ids(split: ImageSplit) -> list[str]:
     if id(split) not in _IDS:
         _IDS[id(split)] = split, example_ids([digest(split.encoded(row)) for row in range(len(split))])
@@ -343,12 +411,12 @@ _IDS: dict[int, tuple[ImageSplit, list[str]]] = {}
 
 
 @lru_cache(maxsize=8)
-def _images(data: str) -> ImageSet:
-    return load_images(DataConfig(name_or_path=data), cache_dir())
+def _images(data: DataConfig) -> ImageSet:
+    return load_images(data, cache_dir())
 
 
 @lru_cache(maxsize=8)
-def _pixels(data: str) -> dict[str, np.ndarray]:
+def _pixels(data: DataConfig) -> dict[str, np.ndarray]:
     """Each split's pictures as grey squares, shape (N, SIDE * SIDE), values in [0, 1]."""
     return {
         name: np.stack([_square(split.encoded(row)) for row in range(len(split))])
@@ -364,14 +432,14 @@ def _square(encoded: bytes) -> np.ndarray:
 def _train_epochs(config: RunConfig, hidden: int) -> tuple[_Epoch, ...]:
     training = config.training
     return _trained(
-        config.data.name_or_path, hidden, training.num_train_epochs, training.learning_rate,
+        config.data, hidden, training.num_train_epochs, training.learning_rate,
         training.seed, training.per_device_train_batch_size,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=32)
 def _trained(
-    data: str, hidden: int, epochs: int, learning_rate: float, seed: int, batch_size: int
+    data: DataConfig, hidden: int, epochs: int, learning_rate: float, seed: int, batch_size: int
 ) -> tuple[_Epoch, ...]:
     images, pixels = _images(data), _pixels(data)
     labels = images.splits["train"].labels

@@ -369,6 +369,9 @@ def test_small_eval__more_of_it_where_it_was_cut():
     one = told(given, config_of(), points_of(GOOD_TRAIN, GOOD_EVAL))["small-eval"]
     assert (one.setting, one.remedy) == ("data.eval_split", None)
 
+    fold = config_of(data={"name_or_path": "d", "num_folds": 5})
+    assert "small-eval" not in told(record, fold, points_of(GOOD_TRAIN, GOOD_EVAL))
+
 
 # Real runs
 

@@ -23,6 +23,13 @@ pytest_plugins = ["tests.cli_fixtures"]
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 COMMANDS = {
+    "errors",
+    "history",
+    "compare", "seeds", "pin",
+    "calibrate", "curves", "thresholds",
+    "baseline", "report",
+    "suspects", "folds", "slices",
+    "mark", "marks", "marks-import", "unmark",
     "check", "continue", "delete", "discard", "doctor", "export", "find", "finish", "hold", "init", "let-go",
     "model", "move", "pause", "predict", "push", "queue", "repeat", "resume", "runs", "serve", "show",
     "stop-hard", "submit", "supervisor", "train",
@@ -145,10 +152,7 @@ def test_unexpected_error__one_line_and_a_log(superft, home, store, monkeypatch,
 def test_train__completes(superft, home, store, config_file, capsys):
     assert superft("train", config_file("complete")) == 0
     out, err = capsys.readouterr()
-    assert out == (
-        "complete completed: 75.0 % on eval (95 % interval 40.9 – 92.9 %), 50.0 % on test "
-        "(95 % interval 21.5 – 78.5 %).\n"
-    )
+    assert out == ("complete completed: 75.0 % on eval (95 % interval 40.9 – 92.9 %); test sealed.\n")
     (run,) = store.list_runs()
     assert f"Run: {run.run_id}" in err
     assert f"Home: {home}" in err
@@ -279,7 +283,7 @@ def test_show__completed(superft, store, completed_run, capsys):
     }  # fmt: skip
     assert promised <= shown.keys()
     assert [(one["by"], one["what"]) for one in shown["events"]] == [
-        ("test", "created"), ("worker", "completed")
+        ("test", "created"), ("worker", "completed"), ("show --json", "looked at test")
     ]  # fmt: skip
     assert shown["progress"] == {"global_step": 10, "max_steps": 10, "epoch": 1.0, "num_train_epochs": 1.0}
     assert shown["process"] is None
@@ -385,6 +389,11 @@ def test_predict__answers_and_errors_of_the_child(superft, store, completed_run,
     assert json.loads(capsys.readouterr().out) == answers
     assert superft("predict", run.run_id, "a.png") == 0
     assert capsys.readouterr().out == "a.png: cat 90.0 %\n"
+    for label, words in (("dog", "dog"), (None, "not sure")):
+        decided = {**answers[0], "decision": label, "abstained": label is None, "operating_point": True}
+        child_that_prints(0, json.dumps([decided]))
+        assert superft("predict", run.run_id, "a.png") == 0
+        assert capsys.readouterr().out == f"a.png: {words} (cat 90.0 %)\n"
     child_that_prints(1, json.dumps({"error": error}))
     assert superft("predict", run.run_id, "a.png") == 1
     assert "Error: The file a.png is no image.\nHint: Mend it." in capsys.readouterr().err

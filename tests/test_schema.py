@@ -184,7 +184,7 @@ def home_of_version_1(home: Path) -> Path:
 def test_version_1__runs_points_and_history_are_all_there(home_of_version_1):
     store = RunStore(home_of_version_1)
     third, second, first = store.list_runs()
-    assert version_of(home_of_version_1 / "superft.db") == 2
+    assert version_of(home_of_version_1 / "superft.db") == schema.VERSION
     assert (first.name, first.state, first.best_value, first.facts) == (
         "first",
         "completed",

@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import threading
@@ -342,3 +343,28 @@ def test_a_thousand_runs_of_a_thousand_steps_are_read_without_their_history(stor
     assert len(store.read_metrics(runs[500])) == 1000
     assert store.read_metrics(runs[500], after_row=997)["step"].tolist() == [998, 999, 1000]
     assert time.perf_counter() - begin < 1.0
+
+
+def test_read_config_values__of_many_runs_at_once(store):
+    runs = [store.create_run(CONFIG, by="test") for _ in range(3)]
+    found = store.read_config_values([runs[0].run_id, runs[2].run_id])
+    assert found == {runs[0].run_id: CONFIG.model_dump(mode="json"), runs[2].run_id: found[runs[2].run_id]}
+    assert store.read_config_values().keys() == {one.run_id for one in runs}
+
+
+def test_read_config_values__of_runs_of_an_earlier_version(store):
+    known, gone = (store.create_run(CONFIG, by="test") for _ in range(2))
+    with store._write() as connection:  # noqa: SLF001 - as version 2 left them
+        connection.execute(sa.update(schema.runs).values(config=None))
+    store.run_paths(gone.run_id).config.unlink()
+    assert store.read_config_values() == {known.run_id: CONFIG.model_dump(mode="json")}
+    store.run_paths(known.run_id).config.unlink()  # it is in the database by now
+    assert store.read_config_values().keys() == {known.run_id}
+
+
+def test_read_config_values__a_setting_that_came_later_has_its_default(store):
+    run = store.create_run(CONFIG, by="test")
+    values = CONFIG.model_dump(mode="json")
+    del values["data"]["num_folds"]
+    store.update_run(run.run_id, config=json.dumps(values))
+    assert store.read_config_values()[run.run_id]["data"]["num_folds"] is None

@@ -15,7 +15,9 @@ from dashboard import (
     headlines,
     messages,
     readers,
+    reporting,
     run_curves,
+    run_figures,
     run_log,
     run_settings,
     run_verbs,
@@ -23,8 +25,9 @@ from dashboard import (
     timeline,
 )
 from dashboard.look import card_head
-from superft_hf import verbs
+from superft_hf import vault, verbs
 from superft_hf.errors import SuperFTError
+from superft_hf.evaluation.headline import Headline
 from superft_hf.records import Request, RunRecord, RunState
 
 ENDED_STATES = (RunState.COMPLETED, RunState.FAILED, RunState.DISCARDED)
@@ -58,11 +61,12 @@ def _is_waited_for(record: RunRecord) -> bool:
 def _draw_run(record: RunRecord) -> None:
     points = readers.metrics(record.run_id)
     left_s = headlines.seconds_left(record, points)
-    is_test_open = headlines.has_looked_at_test(readers.events(record.run_id))
+    standing = vault.standing(readers.store(), record) if vault.has_test(record) else None
+    is_test_open = standing is not None and standing.is_open
     sentence = headlines.of_run(
         record, left_s=left_s, is_test_open=is_test_open, checkpoint_step=_checkpoint_step(record)
     )
-    choice.show_head(record, sentence, _context(record, points))
+    choice.show_head(record, sentence, _context(record, points, standing))
     if record.state is RunState.RUNNING:
         share = min(1.0, record.global_step / record.max_steps) if record.max_steps else 0.0
         st.progress(share, text=headlines.progress_text(record, left_s))
@@ -78,7 +82,7 @@ def _draw_run(record: RunRecord) -> None:
         run_curves.draw_curves(record, points)
     _draw_words(record, points, is_test_open)
     if record.evaluation:
-        _draw_evaluation(record, is_test_open)
+        _draw_evaluation(record, standing)
     timeline.draw(record.run_id)
 
 
@@ -104,7 +108,7 @@ def _checkpoint_step(record: RunRecord) -> int | None:
     return readers.checkpoint_step(record.run_id) if record.state is RunState.PAUSED else None
 
 
-def _context(record: RunRecord, points: pd.DataFrame) -> str:
+def _context(record: RunRecord, points: pd.DataFrame, standing: vault.Standing | None) -> str:
     parts = []
     best = run_curves.epoch_of(points, record.best_step)
     if best is not None:
@@ -123,6 +127,8 @@ def _context(record: RunRecord, points: pd.DataFrame) -> str:
         parts.append(formats.plain(record.facts["device"]))
     if record.facts.get("skipped"):
         parts.append(f"{formats.counted(record.facts['skipped'], 'unreadable image')} left out")
+    if standing is not None and standing.is_open:
+        parts.append(vault.words(standing))
     return " · ".join(parts)
 
 
@@ -144,6 +150,7 @@ def _draw_verbs(record: RunRecord) -> None:
             if verb not in (verbs.RESUME, verbs.DISCARD):
                 is_quiet = verb is verbs.STOP_HARD
                 run_verbs.draw(record, verb, "run", type="tertiary" if is_quiet else "secondary")
+        _draw_report_button(record)
         is_primary = record.state is RunState.DISCARDED
         if st.button(
             "Repeat with changes", icon=":material/replay:", key="run_repeat",
@@ -170,6 +177,11 @@ def _draw_errors_button(record: RunRecord) -> None:
         help=None if has_errors else "From the first evaluation on, at the end of an epoch.",
     ):  # fmt: skip
         state.open_page(state.ERRORS_PAGE, record.run_id)
+
+
+def _draw_report_button(record: RunRecord) -> None:
+    if readers.run_paths(record.run_id).prediction_steps("eval"):
+        reporting.draw_button([record.run_id], "run")
 
 
 def _draw_completed_verbs(record: RunRecord) -> None:
@@ -207,22 +219,35 @@ def _draw_findings(found: Sequence[findings.Advice]) -> None:
         st.markdown(f"{advice.icon} **{advice.title}** {advice.text}")
 
 
-def _draw_evaluation(record: RunRecord, is_test_open: bool) -> None:
+def _draw_evaluation(record: RunRecord, standing: vault.Standing | None) -> None:
+    """Every figure of the kept checkpoint with its interval, by split; test once it was opened."""
+    is_test_open = standing is not None and standing.is_open
+    splits = ["eval", "test"] if is_test_open else ["eval"]
     with st.container(border=True):
-        has_test = bool(record.evaluation.get("test"))
-        splits = ["eval", "test"] if has_test and is_test_open else ["eval"]
-        sealed = "; test sealed: open it on the Errors page" if has_test and not is_test_open else ""
-        card_head("Figures of the best checkpoint", f"on {' and '.join(splits)}{sealed}")
-        keys = [key for key in record.evaluation["eval"] if key in formats.METRIC_TITLES]
+        note = f"on {' and '.join(splits)}, with 95 % intervals"
+        if standing is not None:
+            how = "" if is_test_open else "; Errors opens it"
+            note = f"{note}; {vault.words(standing)}{how}"
+        card_head("Figures of the best checkpoint", note)
+        found = {split: run_figures.of_kept(record, split) for split in splits}
+        keys = [key for key in record.evaluation.get("eval", {}) if key in formats.METRIC_TITLES]
         grid = st.grid(5, min_column_width=130, gap=("small", "xsmall"), key="run_evaluation")
         for key in keys:
-            values = [
-                (f":{formats.SPLIT_COLORS[split]}[{split}] " if len(splits) > 1 else "")
-                + f"{formats.metric_value(key, record.evaluation[split].get(key))}"
-                for split in splits
-            ]
+            lines = [f":gray[:small[{formats.metric_title(key)}]]"]
+            for split in splits:
+                head = f":{formats.SPLIT_COLORS[split]}[{split}] " if is_test_open else ""
+                value = formats.metric_value(key, record.evaluation[split].get(key))
+                lines.append(f"{head}{value}{_ends(found[split], key)}")
             with grid.cell():
-                st.markdown("  \n".join([f":gray[:small[{formats.metric_title(key)}]]", *values]))
+                st.markdown("  \n".join(lines))
+
+
+def _ends(found: Headline | None, key: str) -> str:
+    """The interval of a figure, small and quiet; nothing when its prediction file is gone."""
+    name = "loss" if key == "log_loss" else key
+    if found is None or name not in found.figures:
+        return ""
+    return f" :small[:gray[{run_figures.ends_words(found.figures[name])}]]"
 
 
 draw_page()

@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from dashboard import charts, choice, computing, examples, formats, messages, readers, state
 from dashboard.child import PREDICT
-from superft_hf.errors import SuperFTError
+from superft_hf.errors import DecisionError, SuperFTError
+from superft_hf.evaluation import decision as decisions
+from superft_hf.evaluation.decision import Answer, Decision
 from superft_hf.records import RunRecord, RunState
 
 TOP_K = 5
 MAX_IMAGES = 24
 MAX_MEGABYTES = 100
 TYPES = ["png", "jpg", "jpeg", "bmp", "gif", "tif", "tiff", "webp"]
+KEPT, PLAIN = "Operating point", "Plain model"
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,12 @@ def draw_page() -> None:
         "Images", type=TYPES, accept_multiple_files=True, max_upload_size=MAX_MEGABYTES, key="try_files",
         help=f"Up to {MAX_IMAGES} at once. They stay on this machine and are not kept.",
     )  # fmt: skip
+    decision = _choose_decision(record)
     uploads = [_read(file.name, file.getvalue()) for file in files[:MAX_IMAGES]]
     good = [one for one in uploads if one.picture is not None]
-    answers = _predict(model, good)
+    answers = _predict(model, good, decision)
     with head:
-        choice.show_head(record, _sentence(record, good, answers), _context(record))
+        choice.show_head(record, _sentence(record, good, answers, decision), _context(record))
     if len(files) > MAX_IMAGES:
         messages.note(
             f"Only the first {MAX_IMAGES} of {len(files)} images are shown.", "Take the others next."
@@ -50,7 +55,7 @@ def draw_page() -> None:
             st.markdown(f":red[:material/error: **{formats.plain(one.name)} is not a readable image: "
                         f"{formats.plain(one.problem)}.**] :gray[Choose another file.]")  # fmt: skip
     if answers:
-        _draw_answers(record, good, answers)
+        _draw_answers(record, good, answers, decision)
     elif not files:
         messages.empty(
             "No image yet.",
@@ -85,34 +90,69 @@ def _read(name: str, encoded: bytes) -> _Upload:
         return _Upload(name, encoded, None, str(error))
 
 
-def _predict(model: Path, uploads: list[_Upload]) -> list[list[tuple[str, float]]]:
-    """The likeliest classes of each image, best first; empty when there is nothing to show."""
+def _choose_decision(record: RunRecord) -> Decision | None:
+    """The operating point that answers; None for the plain model. Draws the switch where there is one."""
+    try:
+        kept = decisions.read(readers.run_paths(record.run_id).decision, record.facts.get("class_names"))
+    except DecisionError as error:
+        messages.show(error)
+        return None
+    if kept is None or kept.is_plain:
+        return None
+    asked = st.segmented_control(
+        "Answers by", [KEPT, PLAIN], default=KEPT, required=True, key="try_answers_by",
+        help="The plain model answers with the likeliest class, and its probabilities are not calibrated.",
+    )  # fmt: skip
+    if asked == PLAIN:
+        return None
+    words = " ".join(formats.plain(line) for line in decisions.in_words(kept))
+    st.markdown(f":small[:gray[{words}]]")
+    return kept
+
+
+def _predict(model: Path, uploads: list[_Upload], decision: Decision | None) -> list[Answer]:
+    """What is said about each image; empty when there is nothing to show."""
     if not uploads:
         return []
     try:
         with st.spinner("Reading the images with this model. The first time takes some seconds."):
-            return _cached_answers(
+            names, logits = _cached_logits(
                 str(model), model.stat().st_mtime_ns, tuple(one.encoded for one in uploads)
             )
+        if decision is not None and list(decision.class_names) != names:
+            raise DecisionError(
+                "The operating point was chosen for other classes than the model's.",
+                hint="Choose it again on the Errors page, under Thresholds.",
+            )
+        return decisions.answer(logits, names, decision, TOP_K)
     except SuperFTError as error:
         messages.show(error)
         return []
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _cached_answers(model: str, stamp: int, encoded: tuple[bytes, ...]) -> list[list[tuple[str, float]]]:
-    return computing.child().call(PREDICT, model, list(encoded), TOP_K)
+def _cached_logits(model: str, stamp: int, encoded: tuple[bytes, ...]) -> tuple[list[str], np.ndarray]:
+    return computing.child().call(PREDICT, model, list(encoded))
 
 
-def _sentence(record: RunRecord, uploads: list[_Upload], answers: list[list[tuple[str, float]]]) -> str:
+def _sentence(
+    record: RunRecord, uploads: list[_Upload], answers: list[Answer], decision: Decision | None
+) -> str:
     name = formats.plain(record.name)
     if not answers:
         return f"{name}: give it an image, and see what it takes it for."
     if len(answers) == 1:
-        label, probability = answers[0][0]
-        image = formats.plain(charts.shortened(uploads[0].name, 40))
-        return f"{name} takes {image} for {formats.plain(label)}: {formats.percent(probability)}."
-    sure = sum(answer[0][1] >= 0.9 for answer in answers)
+        one, image = answers[0], formats.plain(charts.shortened(uploads[0].name, 40))
+        if one.label is None:
+            return f"{name} is not sure about {image}."
+        probability = dict(one.predictions).get(one.label)
+        share = f": {formats.percent(probability)}" if probability is not None else ""
+        return f"{name} takes {image} for {formats.plain(one.label)}{share}."
+    if decision is not None:
+        unsure = sum(not one.is_sure for one in answers)
+        rest = f"is not sure of {unsure}" if unsure else "is sure of all"
+        return f"{name} answers {len(answers) - unsure} of {len(answers)} images, and {rest}."
+    sure = sum(one.predictions[0][1] >= 0.9 for one in answers)
     return f"{name} is at least 90 % sure of {sure} of {formats.counted(len(answers), 'image')}."
 
 
@@ -123,7 +163,9 @@ def _context(record: RunRecord) -> str:
     return " · ".join([right, classes, formats.plain(record.model)]) if size else formats.plain(record.model)
 
 
-def _draw_answers(record: RunRecord, uploads: list[_Upload], answers: list[list[tuple[str, float]]]) -> None:
+def _draw_answers(
+    record: RunRecord, uploads: list[_Upload], answers: list[Answer], decision: Decision | None
+) -> None:
     is_dark = st.context.theme.type == "dark"
     color = charts.run_colors([record.run_id], is_dark)[record.run_id]
     grid = st.grid(2, min_column_width=300, gap="small", key="try_answers")
@@ -137,11 +179,20 @@ def _draw_answers(record: RunRecord, uploads: list[_Upload], answers: list[list[
                 width, height = one.picture.size
                 name = formats.plain(charts.shortened(one.name, 20))
                 st.markdown(f":small[{name}]  \n:small[:gray[{width} × {height} px]]")
-            figure = charts.bar_figure([label for label, _ in answer], [p for _, p in answer], color, is_dark)
-            words = ", ".join(f"{label} {formats.percent(p)}" for label, p in answer)
+                if decision is not None:
+                    st.markdown(_answer_words(answer))
+            found = answer.predictions
+            figure = charts.bar_figure([label for label, _ in found], [p for _, p in found], color, is_dark)
+            words = ", ".join(f"{label} {formats.percent(p)}" for label, p in found)
             st.plotly_chart(
                 figure, theme="streamlit", config=charts.CONFIG, key=f"try_bars_{index}", alt=words
             )
+
+
+def _answer_words(answer: Answer) -> str:
+    if answer.label is None:
+        return ":gray[:material/help: **not sure**]"
+    return f":material/arrow_forward: **{formats.plain(charts.shortened(answer.label, 18))}**"
 
 
 draw_page()

@@ -11,11 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from superft_hf.config import RunConfig
+from superft_hf.config import DataConfig, ModelConfig, RunConfig
 from superft_hf.engine.settling import is_gone, look_at_processes, needs_supervisor, settle_gone
 from superft_hf.errors import HomeError, StateError
 from superft_hf.hub.fetch import fetch, is_here
@@ -60,6 +60,41 @@ def submit(
     record = store.create_run(prepare(config, store.home, progress, on_bytes, token), by=by)
     ensure_supervisor(store.home)
     return record
+
+
+def submit_many(
+    store: RunStore,
+    configs: Sequence[RunConfig],
+    by: str = "page",
+    progress: preflight.Progress | None = None,
+    token: str | None = None,
+) -> list[RunRecord]:
+    """Queues several runs of the same model and images, which are checked once, for the first of them.
+
+    Args:
+        store: Where the runs go.
+        configs: What to run: such as one configuration with several seeds, or a baseline of it.
+        by: Who asks, for the runs' events.
+        progress: Hears how many images are open, and of how many.
+        token: A person's token for the Hub, which no run ever sees.
+
+    Raises:
+        SuperFTError: If something blocks the start of the first; then no run is created.
+    """
+    first = prepare(configs[0], store.home, progress, token=token)
+    prepared = [first]
+    for one in configs[1:]:
+        model = one.model.model_copy(update=_place(first.model))
+        prepared.append(
+            one.model_copy(update={"model": model, "data": one.data.model_copy(update=_place(first.data))})
+        )
+    records = [store.create_run(one, by=by) for one in prepared]
+    ensure_supervisor(store.home)
+    return records
+
+
+def _place(part: ModelConfig | DataConfig) -> dict[str, str]:
+    return {"name_or_path": part.name_or_path, "revision": part.revision}
 
 
 def prepare(

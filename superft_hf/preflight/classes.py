@@ -1,7 +1,7 @@
 """Classes, labels, splits and groups: what their counts and names tell before any training."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -147,21 +147,23 @@ def _left_out_rows(subject: Subject) -> Iterator[Finding]:
             "know", f"{rows} of the table name files that do not exist.", "They are left out.",
             "Put the files back, or remove the rows.", code="missing-files",
         )  # fmt: skip
+    data = subject.config.data
     if scan.unused_exclusions:
-        entries = counted(len(scan.unused_exclusions), "entry", "entries")
-        match = "matches" if len(scan.unused_exclusions) == 1 else "match"
-        yield Finding(
-            "know", f"{entries} of data.exclude {match} no image.",
-            f"Such as {scan.unused_exclusions[0]}: the images may have changed since.",
-            code="unused-exclusions",
-            remedies=(_used_only(subject),),
-        )  # fmt: skip
+        kept = [one for one in data.exclude if one not in scan.unused_exclusions]
+        yield _idle("data.exclude", scan.unused_exclusions, kept, "unused-exclusions")
+    if scan.unused_relabels:
+        rest = {one: name for one, name in data.relabel.items() if one not in scan.unused_relabels}
+        yield _idle("data.relabel", scan.unused_relabels, rest, "unused-relabels")
 
 
-def _used_only(subject: Subject) -> Remedy:
-    unused = set(subject.scan.unused_exclusions)
-    kept = [one for one in subject.config.data.exclude if one not in unused]
-    return Remedy("Remove these entries", {"data.exclude": kept})
+def _idle(setting: str, entries: Sequence[str], kept: list[str] | dict[str, str], code: str) -> Finding:
+    """Entries that name no image, and the remedy that removes them."""
+    words, match = counted(len(entries), "entry", "entries"), "matches" if len(entries) == 1 else "match"
+    return Finding(
+        "know", f"{words} of {setting} {match} no image.",
+        f"Such as {entries[0]}: the images may have changed since.",
+        code=code, remedies=(Remedy("Remove these entries", {setting: kept}),),
+    )  # fmt: skip
 
 
 def _groups(subject: Subject) -> Iterator[Finding]:

@@ -44,6 +44,8 @@ def undecodable(subject: Subject) -> Iterator[Finding]:
     if not bad:
         left_out = subject.scan.num_left_out
         more = f"; {counted(left_out, 'other')} left out by data.exclude" if left_out else ""
+        corrected = subject.scan.num_relabelled
+        more += f"; {counted(corrected, 'label')} corrected by data.relabel" if corrected else ""
         yield Finding("fine", f"All {opened:,} images open{more}", code="undecodable")
         return
     refs = tuple(

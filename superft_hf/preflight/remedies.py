@@ -13,7 +13,8 @@ from superft_hf.settings import find_setting
 def apply_remedies(config: RunConfig, findings: Iterable[Finding], codes: Iterable[str]) -> RunConfig:
     """The configuration with the first remedy of each of these findings.
 
-    Lists and mappings are joined, so that two remedies that leave images out do not undo each other.
+    Of lists and mappings, what each remedy adds is added and what it removes is removed, so that two
+    remedies that leave images out do not undo each other.
 
     Args:
         config: What the findings are about.
@@ -24,7 +25,7 @@ def apply_remedies(config: RunConfig, findings: Iterable[Finding], codes: Iterab
         ConfigError: If there is no such finding, or nothing can settle it by a change of settings.
     """
     by_code = {one.code: one for one in findings if one.code and one.remedies}
-    changes: dict[str, Any] = {}
+    values = config.model_dump(mode="json")
     for code in codes:
         if code not in by_code:
             known = ", ".join(sorted(by_code)) or "none"
@@ -32,18 +33,18 @@ def apply_remedies(config: RunConfig, findings: Iterable[Finding], codes: Iterab
                 f"There is no remedy for {code!r}.", hint=f"The findings that have one: {known}."
             )
         for key, value in by_code[code].remedies[0].changes.items():
-            changes[key] = _joined(changes.get(key), value)
-    values = config.model_dump(mode="json")
-    for key, value in changes.items():
-        one = find_setting(key)
-        group = values[one.group] if one.group else values
-        group[one.name] = _joined(value_of(config, one), value)
+            one = find_setting(key)
+            group = values[one.group] if one.group else values
+            group[one.name] = _changed(group[one.name], value_of(config, one), value)
     return make_config(values)
 
 
-def _joined(first: Any, second: Any) -> Any:
-    if isinstance(first, list) and isinstance(second, list):
-        return list(dict.fromkeys([*first, *second]))
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return {**first, **second}
-    return second
+def _changed(present: Any, before: Any, after: Any) -> Any:
+    """What a change from `before` to `after` makes of a value that others may have changed already."""
+    if isinstance(before, list) and isinstance(after, list):
+        kept = [one for one in present if one in after or one not in before]
+        return list(dict.fromkeys([*kept, *(one for one in after if one not in before)]))
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        kept = {key: value for key, value in present.items() if key in after or key not in before}
+        return kept | {key: value for key, value in after.items() if before.get(key) != value}
+    return after

@@ -18,8 +18,9 @@ from PIL import Image
 from superft_hf.config_file import dump_config
 from superft_hf.errors import ModelNotFoundError, PublishError, SuperFTError
 from superft_hf.evaluation.classification import confusion_matrix, per_class_table
+from superft_hf.evaluation.decision import FILE_NAME as DECISION
 from superft_hf.paths import BundlePaths
-from superft_hf.publish import figures
+from superft_hf.publish import figures, operating
 from superft_hf.publish.card import Card, make_card
 from superft_hf.publish.card_results import MisclassifiedPicture
 from superft_hf.publish.evidence import Evidence, SplitEvidence, read_model_config
@@ -99,6 +100,7 @@ def make_bundle(
         FILES.evaluation: _json(_evaluation(evidence, splits)),
         **({FILES.environment: _json(dict(evidence.environment))} if evidence.environment else {}),
         **{one.path: one.encoded for one in pictures},
+        **_decision_file(evidence, has_test=has_test),
         **model,
     }
     warnings = licences.warnings(options.licence or licences.suggested, has_pictures=bool(pictures))
@@ -122,11 +124,11 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
 
 def _model_files(folder: Path) -> dict[str, bytes | Path]:
     """The saved model. Raises ModelNotFoundError or PublishError."""
-    config = read_model_config(folder)
+    config, known = read_model_config(folder), (*_MODEL_FILES, DECISION)
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     odd = [
         path.relative_to(folder).as_posix() for path in found
-        if path.parent != folder or (path.suffix != ".safetensors" and path.name not in _MODEL_FILES)
+        if path.parent != folder or (path.suffix != ".safetensors" and path.name not in known)
     ]  # fmt: skip
     if odd:
         raise PublishError(
@@ -146,7 +148,7 @@ def _model_files(folder: Path) -> dict[str, bytes | Path]:
             "The image processor of this run's model is gone (preprocessor_config.json).",
             hint="Train the run again.",
         )
-    small = {path.name: _public_json(path) for path in found if path.suffix == ".json"}
+    small = {path.name: _public_json(path) for path in found if path.name in _MODEL_FILES}
     return {**small, **{path.name: path for path in weights}}
 
 
@@ -193,10 +195,30 @@ def _evaluation(evidence: Evidence, splits: Mapping[str, SplitEvidence]) -> dict
         "is_cut": list(record.facts.get("is_cut", ())),
         "best": {"metric": record.best_metric, "value": record.best_value, "step": record.best_step},
         "evaluation": {name: dict(one.figures) for name, one in splits.items()},
-        "num_looks_at_test": evidence.num_looks,
+        "num_runs_opened_on_test_before": evidence.standing.num_earlier,
+        "calibration": {name: _calibration(one) for name, one in splits.items() if one.calibration},
         "duration_s": evidence.duration_s,
         "by_class": {name: _by_class(evidence, one) for name, one in splits.items() if one.rows is not None},
         "confusion": {name: _cells(evidence, one) for name, one in splits.items() if one.rows is not None},
+    }
+
+
+def _decision_file(evidence: Evidence, *, has_test: bool) -> dict[str, bytes]:
+    """The operating point, which says of which run and evaluation it is."""
+    if evidence.decision is None:
+        return {}
+    return {DECISION: operating.decision_file(evidence.decision, has_test=has_test)}
+
+
+def _calibration(one: SplitEvidence) -> dict[str, Any]:
+    """Of the plain model; see superft_hf.evaluation.calibration."""
+    found = one.calibration
+    bins = zip(found.bins.confidence, found.bins.accuracy, found.bins.size, strict=True)
+    return {
+        "ece": found.ece,
+        "mean_confidence": found.mean_confidence,
+        "log_loss": found.log_loss,
+        "bins": [{"confidence": sure, "accuracy": right, "images": int(size)} for sure, right, size in bins],
     }
 
 

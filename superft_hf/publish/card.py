@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from superft_hf.config_file import dump_config
 from superft_hf.paths import BundlePaths
-from superft_hf.publish import card_results
+from superft_hf.publish import card_results, operating
 from superft_hf.publish.card_results import MisclassifiedPicture, Section
 from superft_hf.publish.evidence import Evidence, Source
 from superft_hf.publish.licences import Licences
@@ -81,6 +81,7 @@ def make_card(
     sections = [
         *card_results.sections(evidence, shown, pictures),
         _how_to_use(repo_id),
+        *filter(None, [operating.section(evidence, shown, repo_id)]),
         _images(evidence, licences),
         _training(evidence, licences),
         Section("Intended use", options.intended_use.strip() or _NO_USE),

@@ -10,6 +10,7 @@ from superft_hf.evaluation.classification import confused_pairs, per_class_table
 from superft_hf.paths import BundlePaths
 from superft_hf.publish.evidence import Evidence, SplitEvidence
 from superft_hf.publish.markdown import plain, table
+from superft_hf.vault import Standing
 from superft_hf.words import NOTHING, accuracy_interval, counted, interval, percent
 
 FILES = BundlePaths()
@@ -87,7 +88,7 @@ def sections(
         shown: Eval, and test unless it is sealed.
         pictures: Misclassified ones that go in.
     """
-    made = [Section("Results", f"{_figures_table(shown)}\n\n{_about_splits(evidence, shown)}")]
+    made = [Section("Results", f"{_figures_table(evidence, shown)}\n\n{_about_splits(evidence, shown)}")]
     main = shown[-1] if shown else None
     for one in reversed(shown):
         if one.rows is None or not evidence.class_names:
@@ -128,13 +129,14 @@ def accuracy_words(one: SplitEvidence) -> str:
 def caveats(evidence: Evidence, shown: Sequence[SplitEvidence]) -> str:
     """What the figures do not show, as a list; only what follows from this run."""
     names = evidence.class_names
+    is_always_sure = evidence.decision is None or evidence.decision.takes_likeliest
     found = [
-        f"It always answers with one of its {counted(len(names), 'class', 'classes')}, also for an image "
-        "that shows none of them.",
+        f"{'It always answers' if is_always_sure else 'Where it is sure, it answers'} with one of its "
+        f"{counted(len(names), 'class', 'classes')}, also for an image that shows none of them.",
         "Its figures hold for images like those it was measured on. Another camera, place, time or way of "
         "choosing images may give others: measure on yours before you rely on it.",
         "The intervals say how far chance in the choice of images reaches, and nothing of the rest.",
-        *_confidence_words(shown),
+        *_confidence_words(evidence, shown),
         *_small_classes(names, shown),
     ]
     if evidence.record.facts.get("is_cut") and not evidence.config.data.group_column:
@@ -145,39 +147,51 @@ def caveats(evidence: Evidence, shown: Sequence[SplitEvidence]) -> str:
     return "\n".join(f"- {one}" for one in found)
 
 
-def _figures_table(shown: Sequence[SplitEvidence]) -> str:
+def _figures_table(evidence: Evidence, shown: Sequence[SplitEvidence]) -> str:
     rows = []
     for key, title in _TITLES.items():
         if any(key in one.figures for one in shown):
-            rows.append((title, *(_with_interval(key, one) for one in shown)))
+            rows.append((title, *(_with_interval(evidence, key, one) for one in shown)))
     return table(("", *(f"{one.split}, {one.num_images:,} images" for one in shown)), rows)
 
 
-def _with_interval(key: str, one: SplitEvidence) -> str:
+def _with_interval(evidence: Evidence, key: str, one: SplitEvidence) -> str:
     value = one.figures.get(key)
     words = metric_value(key, value)
     if key in ("accuracy", "top5_accuracy") and value is not None and one.num_images:
         return f"{words} ({accuracy_interval(value, one.num_images)})"
-    return words
+    found = evidence.headlines.get(one.split)
+    figure = found.figures.get(key) if found else None
+    if value is None or figure is None or not np.isfinite([figure.low, figure.high]).all():
+        return words
+    if figure.is_loss:
+        return f"{words} ({metric_value(key, figure.low)} – {metric_value(key, figure.high)})"
+    return f"{words} ({interval(figure.low, figure.high)})"
 
 
 def _about_splits(evidence: Evidence, shown: Sequence[SplitEvidence]) -> str:
     text = (
-        "In brackets: 95 % Wilson intervals. Eval was watched during training and chose the checkpoint, so "
-        "its figures are a little too good."
+        "In brackets: 95 % intervals, Wilson's for accuracy and top-5 accuracy, by bootstrap over the images "
+        "for the others. Eval was watched during training and chose the checkpoint, so its figures are a "
+        "little too good."
     )
     if "test" not in evidence.splits:
         return f"{text} There are no test figures."
     if not any(one.split == "test" for one in shown):
         return f"{text} Test is sealed in this preview."
-    looks = evidence.num_looks
-    times = {
-        0: "Nobody had looked at a run's figures on it",
-        1: "The figures of one run on it had been looked at",
-    }.get(looks, f"The figures of {looks:,} runs on it had been looked at")
     return (
-        f"{text} Test had no part in training or in that choice, and was evaluated once, at the end. {times} "
-        "before this card was made."
+        f"{text} Test had no part in training or in that choice, and was evaluated once, at the end. "
+        f"{_standing_words(evidence.standing)}"
+    )
+
+
+def _standing_words(found: Standing) -> str:
+    among = "this same test set" if found.is_by_split else "these same images"
+    if not found.num_earlier:
+        return f"No other run had been opened on {among} before."
+    return (
+        f"{counted(found.num_earlier, 'other run')} had been opened on {among} before: with each it becomes "
+        "likelier that the best figures are so by chance."
     )
 
 
@@ -237,21 +251,27 @@ def _caption(one: MisclassifiedPicture) -> str:
     return f"taken for **{plain(one.prediction)}**, {100 * one.confidence:.0f} %; is {plain(one.label)}"
 
 
-def _confidence_words(shown: Sequence[SplitEvidence]) -> list[str]:
-    """Whether it is as sure as it is right, on the last split shown."""
-    if not shown or shown[-1].rows is None or shown[-1].rows.empty:
+def _confidence_words(evidence: Evidence, shown: Sequence[SplitEvidence]) -> list[str]:
+    """How far its probabilities are off, measured on the last split shown."""
+    found = shown[-1].calibration if shown else None
+    if found is None or found.ece is None:
         return []
-    one = shown[-1]
-    sure, right = float(one.rows["confidence"].mean()), float((one.labels == one.predictions).mean())
-    gap = 100 * (sure - right)
+    gap = 100 * (found.mean_confidence - found.accuracy)
     verdict = (
         "about as sure as it is right" if abs(gap) < 1 else "surer than it is right" if gap > 0
         else "less sure than it is right"
     )  # fmt: skip
-    return [
-        f"Its confidence is not a calibrated probability: on {one.split} it was {percent(sure)} sure on "
-        f"average and right in {percent(right)}, so {verdict}."
-    ]
+    images = counted(found.num_images, f"{shown[-1].split} image")
+    words = (
+        f"Its confidence is off by {100 * found.ece:.1f} points on average (expected calibration error of "
+        f"{images} in {len(found.bins.size)} bins of equal size): it was {percent(found.mean_confidence)} "
+        f"sure and right in {percent(found.accuracy)}, so {verdict}."
+    )
+    decision = evidence.decision
+    after = decision.figures.get(shown[-1].split, {}).get("ece") if decision else None
+    if decision is None or decision.temperature == 1 or after is None:
+        return [words]
+    return [f"{words} Divided by the temperature {decision.temperature:.2f}, {100 * after:.1f} points."]
 
 
 def _small_classes(names: Sequence[str], shown: Sequence[SplitEvidence]) -> list[str]:

@@ -7,16 +7,22 @@ name only, and the configuration in it reads so too.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from superft_hf import decisions, vault
 from superft_hf.config import RunConfig
 from superft_hf.config_file import read_config
 from superft_hf.errors import DataNotFoundError, ModelNotFoundError, StateError, SuperFTError
+from superft_hf.evaluation import decision as decision_files
+from superft_hf.evaluation.calibration import Calibration, measure_confidence
+from superft_hf.evaluation.decision import Decision
+from superft_hf.evaluation.headline import Headline, of_evaluation
 from superft_hf.evaluation.prediction_files import read_class_names, read_predictions
 from superft_hf.paths import RunPaths
 from superft_hf.records import RunRecord, RunState
@@ -70,6 +76,14 @@ class SplitEvidence:
         """Shape (N,); empty without a prediction file."""
         return np.array([], dtype=np.int64) if self.rows is None else self.rows["prediction"].to_numpy()
 
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """Of the plain model, as far as confidence and loss tell; None without a prediction file."""
+        if self.rows is None or self.rows.empty:
+            return None
+        confidence, losses = self.rows["confidence"].to_numpy(), self.rows["loss"].to_numpy()
+        return measure_confidence(confidence, self.labels == self.predictions, losses)
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -83,7 +97,8 @@ class Evidence:
         class_names: C names by class id.
         curves: Columns key, epoch, value of the training loss and of loss and accuracy on eval.
         splits: By name; eval first, then test if it was evaluated.
-        num_looks: Of how many runs the figures on this same test set were looked at so far.
+        standing: How many runs had been opened on this same test set before.
+        decision: The operating point, with its figures on every split in `splits`; None without one.
         duration_s: From start to end.
         model: The base model.
         data: The images.
@@ -99,7 +114,8 @@ class Evidence:
     class_names: tuple[str, ...]
     curves: pd.DataFrame
     splits: Mapping[str, SplitEvidence]
-    num_looks: int
+    standing: vault.Standing
+    decision: Decision | None
     duration_s: float | None
     model: Source
     data: Source
@@ -112,6 +128,20 @@ class Evidence:
         """Images by split."""
         return self.record.facts.get("counts", {})
 
+    @cached_property
+    def headlines(self) -> Mapping[str, Headline]:
+        """The figures of each split with their intervals; without splits whose prediction file is gone."""
+        return {
+            name: of_evaluation(one.rows, self.class_names, name)
+            for name, one in self.splits.items()
+            if one.rows is not None and self.class_names
+        }
+
+    @property
+    def version(self) -> str:
+        """Changes with what can change of a completed run: looks at test, and the operating point."""
+        return f"{self.standing.num_earlier} {self.decision}"
+
 
 def collect(store: RunStore, run_id: str) -> Evidence:
     """Collects what is known of a run.
@@ -121,6 +151,7 @@ def collect(store: RunStore, run_id: str) -> Evidence:
         StateError: If it is not completed.
         ModelNotFoundError: If its model is gone or unreadable.
         ConfigError: If its configuration is gone or damaged.
+        DecisionError: If its operating point is damaged.
     """
     record, paths = store.get_run(run_id), store.run_paths(run_id)
     require_completed(record)
@@ -130,15 +161,17 @@ def collect(store: RunStore, run_id: str) -> Evidence:
     saved = read_model_config(paths.model)
     splits = {name: _split(record, paths, name) for name in ("eval", "test") if record.evaluation.get(name)}
     metrics = store.read_metrics(run_id, keys=_CURVES)
+    class_names = _class_names(record, paths)
     return Evidence(
         record=record,
         config=_without_places(private, model, data),
         private_config=private,
         environment=_environment(paths),
-        class_names=_class_names(record, paths),
+        class_names=class_names,
         curves=metrics[["key", "epoch", "value"]],
         splits=splits,
-        num_looks=_looks(store, record),
+        standing=vault.standing(store, record),
+        decision=_decision(record, paths, tuple(splits), class_names),
         duration_s=run_duration_s(record),
         model=model,
         data=data,
@@ -148,11 +181,22 @@ def collect(store: RunStore, run_id: str) -> Evidence:
     )
 
 
-def _looks(store: RunStore, record: RunRecord) -> int:
-    """Runs on equal data that were looked at: each look makes it likelier that a choice fits the test set."""
-    looked_at, fingerprint = store.runs_looked_at(), record.facts.get("fingerprint")
-    same = (one for one in store.list_runs() if one.facts.get("fingerprint") == fingerprint)
-    return sum(one.run_id in looked_at for one in same)
+def _decision(
+    record: RunRecord, paths: RunPaths, splits: tuple[str, ...], class_names: tuple[str, ...]
+) -> Decision | None:
+    """The operating point with figures of all splits: when it was chosen, test may have been sealed."""
+    kept = decision_files.read(paths.decision, class_names)
+    if kept is None:
+        return None
+    figures = dict(kept.figures)
+    for split in splits:
+        try:
+            measured = decisions.read_measured(record, paths, split)
+        except DataNotFoundError:  # the figures that were kept with it stay
+            continue
+        if measured is not None:
+            figures[split] = decisions.figures_on(kept, measured)
+    return replace(kept, figures=figures)
 
 
 def require_completed(record: RunRecord) -> None:

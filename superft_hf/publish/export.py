@@ -13,6 +13,10 @@ from typing import Any
 from superft_hf.engine.devices import Devices
 from superft_hf.engine.launcher import Launcher
 from superft_hf.errors import PublishError, SuperFTError, WorkerDiedError
+from superft_hf.evaluation import decision as decisions
+from superft_hf.evaluation.decision import Decision
+from superft_hf.paths import BundlePaths
+from superft_hf.publish import operating
 from superft_hf.publish.bundle import make_bundle, write_bundle
 from superft_hf.publish.evidence import collect, read_model_config, require_completed
 from superft_hf.publish.licences import find_licences
@@ -74,16 +78,29 @@ def export_onnx(store: RunStore, run_id: str, folder: Path, launcher: Launcher) 
         StateError: If the run is not completed.
         WorkerDiedError: If the child ended without a word.
     """
-    record = store.get_run(run_id)
+    record, paths = store.get_run(run_id), store.run_paths(run_id)
     require_completed(record)
-    read_model_config(store.run_paths(run_id).model)
+    read_model_config(paths.model)
+    decision = decisions.read(paths.decision, record.facts.get("class_names"))
     config = store.read_config(run_id)
     with _Target(folder) as target:
         command = [sys.executable, "-P", "-m", _ONNX_MODULE, str(store.home), run_id, str(target.aside)]
         environment = launcher.environment(store.home, config, _CPU)
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         check = _answer(done)
+        if decision is not None:
+            _add_decision(target.aside, decision)
     return Export(target.folder, "onnx", _sizes(target.folder), check=check)
+
+
+def _add_decision(folder: Path, decision: Decision) -> None:
+    """Puts the operating point beside the network, and into its README how to obey it.
+
+    Test figures stay out, since an export to ONNX is no look at them.
+    """
+    (folder / decisions.FILE_NAME).write_bytes(operating.decision_file(decision, has_test=False))
+    with (folder / BundlePaths().readme).open("a", encoding="utf-8") as readme:
+        readme.write(operating.onnx_note(decision))
 
 
 class _Target:

@@ -1,13 +1,15 @@
 """Reading `train|validation|test/<class>/…` or `<class>/…` from a folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from superft_hf.errors import DataError, DataNotFoundError
+from superft_hf.sources.metadata import Column
 
 EVAL_NAMES = ("validation", "valid", "val", "eval", "dev")
 _SPLIT_NAMES = {"train", "training", "test", "testing", *EVAL_NAMES}
@@ -25,10 +27,16 @@ class FolderRow(NamedTuple):
 
 
 class FileImages:
-    """Images that are files; a row's reference is its path."""
+    """Images that are files; a row's reference is its path.
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    Args:
+        paths: One a row.
+        columns: What else is known of the rows.
+    """
+
+    def __init__(self, paths: Sequence[str], columns: Mapping[str, Column] | None = None) -> None:
         self._paths = list(paths)
+        self._columns = dict(columns or {})
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -41,6 +49,10 @@ class FileImages:
     def reference(self, row: int) -> str:
         """The path."""
         return self._paths[row]
+
+    def metadata(self, rows: np.ndarray) -> dict[str, list[str | None]]:
+        """What else is known of some rows: texts by column."""
+        return {name: column.texts(rows) for name, column in self._columns.items()}
 
 
 def read_file(path: str) -> bytes:

@@ -36,6 +36,24 @@ def group_columns(features: Mapping[str, Any], used: Sequence[str | None]) -> tu
     return tuple(name for name, feature in features.items() if name not in used and _kind(feature) in kinds)
 
 
+def plain_columns(features: Mapping[str, Any], used: Sequence[str | None]) -> tuple[str, ...]:
+    """Names of the columns with one plain value a row, those in use left out."""
+    return tuple(
+        name
+        for name, feature in features.items()
+        if name not in used and _kind(feature) in ("class", *_CLASS_KINDS)
+    )
+
+
+def class_texts(feature: Any, values: Sequence[Any]) -> list[Any]:
+    """The values of a column, the ids of a class column as names."""
+    import datasets
+
+    if not isinstance(feature, datasets.ClassLabel):
+        return list(values)
+    return [None if value is None or value < 0 else feature.names[value] for value in values]
+
+
 def type_words(feature: Any) -> str:
     """The type of a column for a person.
 

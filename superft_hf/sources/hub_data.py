@@ -20,10 +20,13 @@ from superft_hf.sources.hub_cache import cached_commit, is_commit, load_prepared
 from superft_hf.sources.hub_columns import (
     choose_image_column,
     choose_label_column,
+    class_texts,
     folder_names,
     group_columns,
     label_columns,
+    plain_columns,
 )
+from superft_hf.sources.metadata import few_valued
 from superft_hf.sources.rows import SourceSplit
 
 if TYPE_CHECKING:
@@ -37,12 +40,22 @@ TIMEOUT_S = 20.0
 
 
 class HubImages:
-    """Images in the rows of a data set; a reference is `hub:<split>:<row>`."""
+    """Images in the rows of a data set; a reference is `hub:<split>:<row>`.
 
-    def __init__(self, dataset: "datasets.Dataset", split: str, column: str) -> None:
+    Args:
+        dataset: The rows, their images not decoded.
+        split: Its name.
+        column: That of the images.
+        further: Columns of plain values, which are read when somebody asks for them.
+    """
+
+    def __init__(
+        self, dataset: "datasets.Dataset", split: str, column: str, further: Sequence[str] = ()
+    ) -> None:
         self._dataset = dataset
         self._split = split
         self._column = column
+        self._further = list(further)
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -60,6 +73,16 @@ class HubImages:
     def reference(self, row: int) -> str:
         """Where the row stands in the data set."""
         return f"hub:{self._split}:{row}"
+
+    def metadata(self, rows: np.ndarray) -> dict[str, list[str | None]]:
+        """What else is known of some rows: texts by column."""
+        if not self._further:
+            return {}
+        part = self._dataset.select_columns(self._further)
+        values = part[rows.tolist()]
+        named = {name: class_texts(part.features[name], values[name]) for name in self._further}
+        everything = np.arange(len(rows))
+        return {name: column.texts(everything) for name, column in few_valued(named).items()}
 
 
 def read_hub(data: DataConfig) -> dict[str, SourceSplit]:
@@ -85,7 +108,8 @@ def read_hub(data: DataConfig) -> dict[str, SourceSplit]:
     label_column = choose_label_column(features, data.label_column, what)
     rows = {name: one.cast_column(image_column, datasets.Image(decode=False)) for name, one in loaded.items()}
     names, ids = _labels(loaded, rows, image_column, label_column, data)
-    columns = group_columns(features, [image_column, label_column])
+    used = [image_column, label_column]
+    columns = group_columns(features, used)
     if data.group_column is not None and data.group_column not in columns:
         raise DataError(
             f"{what} has no column {data.group_column!r} to group by; it has {', '.join(columns) or 'none'}.",
@@ -93,8 +117,8 @@ def read_hub(data: DataConfig) -> dict[str, SourceSplit]:
         )
     return {
         split: SourceSplit(
-            images=HubImages(rows[split], split, image_column), labels=ids[split], class_names=names,
-            groups=_groups(dataset, data.group_column), columns=columns,
+            images=HubImages(rows[split], split, image_column, plain_columns(features, used)),
+            labels=ids[split], class_names=names, groups=_groups(dataset, data.group_column), columns=columns,
         )
         for split, dataset in loaded.items()
     }  # fmt: skip
@@ -317,13 +341,9 @@ def _paths(dataset: "datasets.Dataset", image_column: str) -> list[str | None]:
 
 
 def _groups(dataset: "datasets.Dataset", column: str | None) -> np.ndarray | None:
-    import datasets
-
     if column is None:
         return None
-    feature, values = dataset.features[column], dataset[column][:]
-    if isinstance(feature, datasets.ClassLabel):
-        values = [None if value is None or value < 0 else feature.names[value] for value in values]
+    values = class_texts(dataset.features[column], dataset[column][:])
     return np.array(["" if value is None else str(value) for value in values], dtype=object)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from superft_hf.sources.metadata import joined
 from superft_hf.sources.rows import Images
 
 
@@ -37,6 +38,10 @@ class ImageSplit:
         """The reference of the image at a position in [0, N)."""
         return self.images.reference(int(self.rows[index]))
 
+    def metadata(self) -> dict[str, list[str | None]]:
+        """What else is known of the images: texts by column, in the order of the split."""
+        return self.images.metadata(self.rows)
+
     def select(self, indices: np.ndarray) -> "ImageSplit":
         """The part at these positions."""
         groups = None if self.groups is None else self.groups[indices]
@@ -54,6 +59,7 @@ class ImageSet:
         columns: Names that `data.group_column` may take.
         num_unlabelled: Rows without a label, which are left out.
         num_missing: Rows whose file does not exist, which are left out when `data.on_bad_image` is skip.
+        has_folds: Whether eval is a part of the train split, see `superft_hf.sources.folds`.
     """
 
     class_names: tuple[str, ...]
@@ -62,12 +68,17 @@ class ImageSet:
     columns: tuple[str, ...] = ()
     num_unlabelled: int = 0
     num_missing: int = 0
+    has_folds: bool = False
 
     @property
     def groups(self) -> dict[str, np.ndarray] | None:
         """Values of `data.group_column` by split, in the split's order; None when it is not set."""
         found = {name: split.groups for name, split in self.splits.items() if split.groups is not None}
         return found or None
+
+    def origin(self, split: str) -> str:
+        """The split to which these images belong without folds: what `train:` means in `data.exclude`."""
+        return "train" if self.has_folds and split == "eval" else split
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images by class name, by split."""
@@ -101,6 +112,16 @@ class JoinedImages:
         """The reference that the part itself gives."""
         part, index = self._find(row)
         return part.reference(index)
+
+    def metadata(self, rows: np.ndarray) -> dict[str, list[str | None]]:
+        """What else is known of some rows; a part that lacks a column has nothing in it."""
+        numbers = np.searchsorted(self._ends, rows, side="right")
+        found = []
+        for number, part in enumerate(self._parts):
+            places = np.flatnonzero(numbers == number)
+            begin = int(self._ends[number - 1]) if number else 0
+            found.append((places, part.images.metadata(part.rows[rows[places] - begin])))
+        return joined(found, len(rows))
 
     def _find(self, row: int) -> tuple[ImageSplit, int]:
         number = int(np.searchsorted(self._ends, row, side="right"))

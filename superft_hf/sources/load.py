@@ -1,8 +1,9 @@
 """From a `data:` group to the train, eval and test images of a run.
 
 The same function serves the worker, the pre-flight check and the pages, so what is shown before the start
-is what is trained on. Class changes come first, then the splits, then the size of train; single images are
-left out when they are opened, see `superft_hf.sources.scan`, so that leaving one out moves no other.
+is what is trained on. Class changes come first, then the splits, then the size of train, then its folds;
+single images are left out when they are opened, see `superft_hf.sources.scan`, so that leaving one out moves
+no other.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from superft_hf.config import DataConfig
 from superft_hf.errors import ClassMismatchError, DataError
 from superft_hf.sources.class_changes import LEFT_OUT, change_classes
 from superft_hf.sources.folder import EVAL_NAMES
+from superft_hf.sources.folds import take_fold
 from superft_hf.sources.hub_data import read_hub
 from superft_hf.sources.image_set import ImageSet, ImageSplit, join
 from superft_hf.sources.local import LocalSplits, read_local
@@ -62,6 +64,9 @@ def load_images(data: DataConfig, home: Path) -> ImageSet:
         # By image even where there are groups: part of each group tells more than all of a few.
         part = stratified_part(splits["train"].labels, data.max_train_samples, data.split_seed)
         splits["train"] = splits["train"].select(part)
+    if data.num_folds is not None:
+        splits |= take_fold(splits["train"], data, tuple(class_names))
+        is_cut = tuple(name for name in ("train", "eval", "test") if name == "eval" or name in is_cut)
     source = next(iter(found.splits.values()))
     images = ImageSet(
         class_names=tuple(class_names),
@@ -70,6 +75,7 @@ def load_images(data: DataConfig, home: Path) -> ImageSet:
         columns=tuple(source.columns),
         num_unlabelled=sum(int((split.labels == -1).sum()) for split in found.splits.values()),
         num_missing=found.num_missing,
+        has_folds=data.num_folds is not None,
     )
     return check_classes(images, data)
 

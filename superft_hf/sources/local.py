@@ -14,6 +14,7 @@ import numpy as np
 from superft_hf.config import DataConfig
 from superft_hf.errors import DataError
 from superft_hf.sources.folder import FileImages, FolderRow, read_folder, split_folders, unwrap
+from superft_hf.sources.metadata import few_valued
 from superft_hf.sources.rows import SourceSplit
 from superft_hf.sources.table import (
     SPLIT_NAME,
@@ -98,28 +99,25 @@ def _folder_splits(
 ) -> dict[str, SourceSplit]:
     flat = [row for part in rows.values() for row in part]
     labels, names = label_ids([row.label for row in flat])
-    columns, groups = _columns(flat, metadata, data)
+    columns = _columns(flat, metadata)
+    useful = _useful(columns, flat)
+    groups = _groups(columns, useful, data)
+    known = few_valued({name: columns[name] for name in useful}, but=(SPLIT_NAME,))
     found, start = {}, 0
     for split, part in rows.items():
-        where = slice(start, start + len(part))
+        where = np.arange(start, start + len(part))
         start += len(part)
-        images = FileImages([row.path for row in part])
+        images = FileImages(
+            [row.path for row in part], {name: one.take(where) for name, one in known.items()}
+        )
         found[split] = SourceSplit(
-            images, labels[where], names, None if groups is None else groups[where], columns
+            images, labels[where], names, None if groups is None else groups[where], useful
         )
     return found
 
 
-def _columns(
-    rows: Sequence[FolderRow], metadata: Sequence[Table], data: DataConfig
-) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """What can be grouped by, and the groups of the column asked for."""
-    own = {
-        SUBFOLDER: [row.subfolder or None for row in rows],
-        FILE_PREFIX: [re.split("[_-]", Path(row.path).stem, maxsplit=1)[0] or None for row in rows],
-    }
-    useful = [SUBFOLDER] if any(own[SUBFOLDER]) else []
-    useful += [FILE_PREFIX] if len(set(own[FILE_PREFIX])) < len(rows) else []
+def _columns(rows: Sequence[FolderRow], metadata: Sequence[Table]) -> dict[str, list[str | None]]:
+    """What is known of the images besides their classes, by column; what a table says wins."""
     further: dict[str, dict[str, str | None]] = {}
     for table in metadata:
         column = table.image_column()
@@ -129,17 +127,35 @@ def _columns(
         for name in table.names:
             if name != column:
                 further.setdefault(name, {}).update(zip(paths, table.columns[name], strict=False))
-    columns = (*further, *(one for one in useful if one not in further))
-    asked = data.group_column
-    if asked is None:
-        return columns, None
-    if asked in further:
-        return columns, as_groups([further[asked].get(row.path) for row in rows])
-    if asked in own:
-        return columns, as_groups(own[asked])
-    there = ", ".join(columns) or "none"
+    found = {name: [values.get(row.path) for row in rows] for name, values in further.items()}
+    own: dict[str, list[str | None]] = {
+        SUBFOLDER: [row.subfolder or None for row in rows],
+        FILE_PREFIX: [re.split("[_-]", Path(row.path).stem, maxsplit=1)[0] or None for row in rows],
+    }
+    return {**found, **{name: values for name, values in own.items() if name not in found}}
+
+
+def _useful(columns: Mapping[str, Sequence[str | None]], rows: Sequence[FolderRow]) -> tuple[str, ...]:
+    """The columns without those of our own that would tell nothing."""
+    return tuple(
+        name
+        for name, values in columns.items()
+        if not (name == SUBFOLDER and not any(values))
+        and not (name == FILE_PREFIX and len(set(values)) == len(rows))
+    )
+
+
+def _groups(
+    columns: Mapping[str, Sequence[str | None]], useful: Sequence[str], data: DataConfig
+) -> np.ndarray | None:
+    """The groups of the column asked for."""
+    if data.group_column is None:
+        return None
+    if data.group_column in columns:
+        return as_groups(columns[data.group_column])
+    there = ", ".join(useful) or "none"
     raise DataError(
-        f"The folder {data.name_or_path} has no column {asked!r} to group by; it has {there}.",
+        f"The folder {data.name_or_path} has no column {data.group_column!r} to group by; it has {there}.",
         hint=f"{SUBFOLDER} and {FILE_PREFIX} group by folder and file name; a metadata.csv adds columns.",
     )
 

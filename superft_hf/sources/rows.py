@@ -16,6 +16,9 @@ class Images(Protocol):
     def reference(self, row: int) -> str:
         """A text that finds the image again, see `superft_hf.sources.load.open_reference`."""
 
+    def metadata(self, rows: np.ndarray) -> dict[str, list[str | None]]:
+        """What else is known of some rows: texts by column, see `superft_hf.sources.metadata`."""
+
 
 @dataclass(frozen=True)
 class SourceSplit:

@@ -1,6 +1,7 @@
 """Opening every image once, before any time is spent on training."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +13,11 @@ from superft_hf.errors import BadImageError
 from superft_hf.sources.image_set import ImageSet, ImageSplit
 from superft_hf.sources.images import example_ids
 from superft_hf.sources.load import check_classes, shown_reference
+from superft_hf.sources.relabel import relabelled, require_classes, unused
 from superft_hf.sources.traits import Looked, Looker, Traits, collect
+from superft_hf.words import counted
+
+logger = logging.getLogger(__name__)
 
 THREADS = 4
 
@@ -45,14 +50,17 @@ class Scan:
     """What opening every image showed.
 
     Attributes:
-        images: The set without the images that were skipped or left out.
+        images: The set without the images that were skipped or left out, with corrected labels.
         example_ids: By split, one id an image in the split's order.
         bad: The files that cannot be decoded.
         num_left_out: Images left out by `data.exclude`.
         unused_exclusions: Entries of `data.exclude` that no image answers to.
         fingerprint: SHA-256 over the ids and class names of all splits: equal for equal data.
+        split_fingerprints: The same of each split on its own.
         image_sizes: Widths and heights by split, shape (N, 2), dtype int64.
         traits: By split; empty unless the scan was deep.
+        num_relabelled: Images whose label `data.relabel` changed, among those that are left.
+        unused_relabels: Entries of `data.relabel` that no image answers to.
     """
 
     images: ImageSet
@@ -61,8 +69,11 @@ class Scan:
     num_left_out: int
     unused_exclusions: tuple[str, ...]
     fingerprint: str
+    split_fingerprints: Mapping[str, str]
     image_sizes: Mapping[str, np.ndarray]
     traits: Mapping[str, Traits]
+    num_relabelled: int = 0
+    unused_relabels: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -70,25 +81,44 @@ class Scan:
         return tuple(one.reference for one in self.bad)
 
 
-def scan_images(images: ImageSet, data: DataConfig, progress: Progress | None = None) -> Scan:
+def scan_images(
+    images: ImageSet, data: DataConfig, progress: Progress | None = None, *, is_part: bool = False
+) -> Scan:
     """Decodes every image of a set.
 
     Args:
         images: What to open.
-        data: Its `on_bad_image` says whether unreadable images are left out; its `exclude` names others.
+        data: Its `on_bad_image` says whether unreadable images are left out; its `exclude` names others, its
+            `relabel` those with another label.
         progress: Called now and then with the number of images opened and of all.
+        is_part: Whether the images are a sample of a set, which need not be fit to train on by itself.
 
     Raises:
         BadImageError: If images are unreadable and may not be skipped; it names them.
         DataNotFoundError: If a file is gone.
-        DataError: If too little is left after skipping.
+        DataError: If too little is left after skipping, or a corrected label is no class.
     """
     scan = open_images(images, data, progress)
     if scan.bad and data.on_bad_image == "error":
         names = [shown_reference(data, one.reference) for one in scan.bad]
         raise BadImageError(names, scan.bad[0].problem)
-    check_classes(scan.images, data)
+    if not is_part or any(not len(split) for split in scan.images.splits.values()):
+        check_classes(scan.images, data)
     return scan
+
+
+def log_changes(scan: Scan) -> None:
+    """Tells the log what `data.exclude` and `data.relabel` did, and which of their entries did nothing."""
+    if scan.num_left_out:
+        logger.info("data.exclude leaves out %s", counted(scan.num_left_out, "image"))
+    if scan.num_relabelled:
+        logger.info("data.relabel gives %s another label", counted(scan.num_relabelled, "image"))
+    for name, entries in (("exclude", scan.unused_exclusions), ("relabel", scan.unused_relabels)):
+        if entries:
+            logger.warning(
+                "no image answers to %s of data.%s, such as %s: the images may have changed since",
+                *(counted(len(entries), "entry", "entries"), name, entries[0]),
+            )
 
 
 def open_images(
@@ -103,14 +133,16 @@ def open_images(
 
     Args:
         images: What to open.
-        data: Its `exclude` names images to leave out.
+        data: Its `exclude` names images to leave out, its `relabel` those with another label.
         progress: Called now and then with the number of images opened and of all.
         is_deep: Whether the traits are wanted, which takes about twice the time.
         seen: Kept by the caller from one look of this depth to the next; see Looker.
 
     Raises:
         DataNotFoundError: If a file is gone.
+        DataError: If a corrected label is no class.
     """
+    require_classes(data, images.class_names)
     total = sum(len(split) for split in images.splits.values())
     looker, done = Looker(is_deep=is_deep, seen=seen), 0
     looked: dict[str, list[Looked]] = {}
@@ -122,7 +154,7 @@ def open_images(
                 done += 1
                 if progress and (done % 50 == 0 or done == total):
                     progress(done, total)
-    return _result(images, looked, data.exclude, is_deep=is_deep)
+    return _result(images, looked, data, is_deep=is_deep)
 
 
 def _in_blocks(pool: ThreadPoolExecutor, looker: Looker, split: ImageSplit) -> Iterator[Looked]:
@@ -132,51 +164,58 @@ def _in_blocks(pool: ThreadPoolExecutor, looker: Looker, split: ImageSplit) -> I
         yield from pool.map(lambda index: looker.look(split.encoded(index)), block)
 
 
-def _result(
-    images: ImageSet, looked: Mapping[str, list[Looked]], exclude: Sequence[str], *, is_deep: bool
-) -> Scan:
+def _result(images: ImageSet, looked: Mapping[str, list[Looked]], data: DataConfig, *, is_deep: bool) -> Scan:
     splits, ids, sizes, traits = {}, {}, {}, {}
     bad: list[BadFile] = []
-    unused, num_left_out = set(exclude), 0
-    whole = hashlib.sha256()
+    excluding, relabelling = set[str](), set[str]()
+    num_left_out = num_relabelled = 0
+    whole, fingerprints = hashlib.sha256(), {}
     for name, found in looked.items():
-        split = images.splits[name]
-        left_out = _left_out(name, found, exclude, unused)
+        short_ids = [one.digest[:16] for one in found]
+        split, used = relabelled(
+            images.splits[name], images.origin(name), short_ids, data.relabel, images.class_names
+        )
+        relabelling |= used
+        left_out, used = _left_out(images.origin(name), short_ids, data.exclude)
+        excluding |= used
         num_left_out += len(left_out)
+        rest = [index for index in range(len(found)) if index not in left_out]
         bad += [
-            _bad_file(images, name, index, one)
-            for index, one in enumerate(found)
-            if one.problem is not None and index not in left_out
+            _bad_file(split, name, index, found[index], images.class_names)
+            for index in rest
+            if found[index].problem is not None
         ]
-        kept = [index for index, one in enumerate(found) if one.problem is None and index not in left_out]
+        kept = [index for index in rest if found[index].problem is None]
         splits[name] = split.select(np.array(kept, dtype=np.int64))
+        num_relabelled += int((split.labels[kept] != images.splits[name].labels[kept]).sum())
         ids[name] = example_ids([found[index].digest for index in kept])
         sizes[name] = np.array([(found[index].width, found[index].height) for index in kept]).reshape(-1, 2)
         if is_deep:
             traits[name] = collect([found[index].traits for index in kept])
+        of_split = hashlib.sha256()
         for one, label in zip(ids[name], splits[name].labels.tolist(), strict=True):
-            whole.update(f"{name} {one} {images.class_names[label]}\n".encode())
+            line = f"{one} {images.class_names[label]}\n"
+            of_split.update(line.encode())
+            whole.update(f"{name} {line}".encode())
+        fingerprints[name] = of_split.hexdigest()
     return Scan(
-        replace(images, splits=splits), ids, tuple(bad), num_left_out, tuple(sorted(unused)),
-        whole.hexdigest(), sizes, traits,
+        replace(images, splits=splits), ids, tuple(bad), num_left_out, unused(data.exclude, excluding),
+        whole.hexdigest(), fingerprints, sizes, traits, num_relabelled, unused(data.relabel, relabelling),
     )  # fmt: skip
 
 
-def _left_out(name: str, found: Sequence[Looked], exclude: Sequence[str], unused: set[str]) -> set[int]:
-    """Positions of a split's images that `exclude` names; what it uses is taken out of `unused`."""
-    if not exclude:
-        return set()
+def _left_out(name: str, short_ids: Sequence[str], exclude: Sequence[str]) -> tuple[set[int], set[str]]:
+    """Positions of a split's images that `exclude` names, and the entries that name them."""
     entries = set(exclude)
-    positions = set()
-    for index, one in enumerate(found):
-        answers = {one.digest[:16], f"{name}:{one.digest[:16]}"} & entries
+    positions, used = set[int](), set[str]()
+    for index, short in enumerate(short_ids if entries else ()):
+        answers = {short, f"{name}:{short}"} & entries
         if answers:
             positions.add(index)
-            unused -= answers
-    return positions
+            used |= answers
+    return positions, used
 
 
-def _bad_file(images: ImageSet, name: str, index: int, one: Looked) -> BadFile:
-    split = images.splits[name]
-    label = images.class_names[int(split.labels[index])]
+def _bad_file(split: ImageSplit, name: str, index: int, one: Looked, class_names: Sequence[str]) -> BadFile:
+    label = class_names[int(split.labels[index])]
     return BadFile(name, split.reference(index), one.digest[:16], label, one.problem or "")

@@ -16,6 +16,7 @@ from superft_hf.config import DataConfig
 from superft_hf.errors import DataError, DataNotFoundError
 from superft_hf.sources import hub_columns
 from superft_hf.sources.folder import FileImages, image_suffixes
+from superft_hf.sources.metadata import few_valued
 from superft_hf.sources.rows import SourceSplit
 
 SUFFIXES = (".csv", ".jsonl")
@@ -131,14 +132,17 @@ def table_splits(table: Table, data: DataConfig) -> TableSplits:
         )
     labels, names = label_ids(_labels(table, paths, data))
     groups = _group_texts(table, data)
-    further = tuple(
-        one for one in table.names if one not in (image_column, table.label_column(data.label_column))
-    )
+    label_column = table.label_column(data.label_column)
+    further = tuple(one for one in table.names if one not in (image_column, label_column))
+    split_column = data.split_column or table.find((SPLIT_NAME,))
+    metadata = few_valued(table.columns, but=(image_column, label_column, split_column))
     found = {}
     for split in dict.fromkeys(splits):
         rows = np.flatnonzero((np.array(splits, dtype=object) == split) & exists)
         found[split] = SourceSplit(
-            FileImages([str(paths[row]) for row in rows]),
+            FileImages(
+                [str(paths[row]) for row in rows], {name: one.take(rows) for name, one in metadata.items()}
+            ),
             labels[rows],
             names,
             None if groups is None else groups[rows],

@@ -1,14 +1,17 @@
 """Asking a finished model: used by *Try it* through a child process, and by `superft predict`.
 
-Run as `python -m superft_hf.training.inference FOLDER IMAGE…`, it prints a JSON list.
+Run as `python -m superft_hf.training.inference [--plain] FOLDER IMAGE…`, it prints a JSON list: with the
+operating point that is kept beside the model, or with `--plain` without it.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from PIL import Image
@@ -20,51 +23,43 @@ from transformers import (
 )
 
 from superft_hf.errors import BadImageError, ModelNotFoundError, SuperFTError
+from superft_hf.evaluation import decision as decisions
 from superft_hf.records import Failure
 from superft_hf.sources.folder import read_file
 from superft_hf.sources.images import open_rgb
 
 BATCH = 16
+TOP_K = 5
 
 
-def predict(
-    model_folder: str, encoded_images: Sequence[bytes], top_k: int = 5
-) -> list[list[tuple[str, float]]]:
-    """The most probable classes of some images.
+def predict(model_folder: str, encoded_images: Sequence[bytes]) -> tuple[list[str], np.ndarray]:
+    """What a model says about some images, before anything is made of it.
 
     Args:
         model_folder: The `model/` folder of a run.
         encoded_images: Image files as bytes.
-        top_k: How many classes an image.
 
     Returns:
-        For each image its classes with their probabilities (fractions), most probable first.
+        The names of its C classes by id, and logits of shape (N, C), dtype float32.
 
     Raises:
         BadImageError: If one is not a readable image; its position stands for its name.
         ModelNotFoundError: If the folder holds no model.
     """
     images = [_open(encoded, f"number {number}") for number, encoded in enumerate(encoded_images, start=1)]
-    return predict_images(model_folder, images, top_k)
+    return predict_images(model_folder, images)
 
 
-def predict_images(
-    model_folder: str, images: Sequence[Image.Image], top_k: int = 5
-) -> list[list[tuple[str, float]]]:
+def predict_images(model_folder: str, images: Sequence[Image.Image]) -> tuple[list[str], np.ndarray]:
     """As `predict`, for RGB images."""
     model, processor = _load(model_folder, _stamp(model_folder))
-    names = model.config.id2label
-    found = []
+    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    found = [np.zeros((0, len(names)), dtype=np.float32)]
     for start in range(0, len(images), BATCH):
         inputs = processor(images=list(images[start : start + BATCH]), return_tensors="pt")
         with torch.inference_mode():
-            probabilities = model(pixel_values=inputs["pixel_values"]).logits.float().softmax(dim=-1)
-        values, indices = probabilities.topk(min(top_k, probabilities.shape[-1]))
-        for row_values, row_indices in zip(values.tolist(), indices.tolist(), strict=True):
-            found.append(
-                [(names[index], value) for index, value in zip(row_indices, row_values, strict=True)]
-            )
-    return found
+            found.append(model(pixel_values=inputs["pixel_values"]).logits.float().numpy())
+    return names, np.concatenate(found)
 
 
 @lru_cache(maxsize=2)
@@ -90,22 +85,36 @@ def _open(encoded: bytes, name: str) -> Image.Image:
         raise BadImageError([name], str(error)) from error
 
 
-def main(model_folder: str, paths: Sequence[str]) -> int:
+def main(model_folder: str, paths: Sequence[str], *, is_plain: bool) -> int:
     """Prints the answers, or the error, as JSON. Returns the exit status."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         images = [_open(read_file(path), path) for path in paths]
-        answers = [
-            {"image": path, "predictions": [{"label": label, "probability": value} for label, value in found]}
-            for path, found in zip(paths, predict_images(model_folder, images), strict=True)
-        ]
+        names, logits = predict_images(model_folder, images)
+        kept = None if is_plain else decisions.read(Path(model_folder) / decisions.FILE_NAME, names)
+        found = decisions.answer(logits, names, kept, TOP_K)
     except SuperFTError as error:
         sys.stdout.write(json.dumps({"error": vars(Failure.of(error))}) + "\n")
         return 1
+    answers = [
+        {
+            "image": path,
+            "decision": one.label,
+            "abstained": not one.is_sure,
+            "operating_point": kept is not None,
+            "predictions": [{"label": label, "probability": value} for label, value in one.predictions],
+        }
+        for path, one in zip(paths, found, strict=True)
+    ]
     sys.stdout.write(json.dumps(answers) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("folder")
+    parser.add_argument("images", nargs="+")
+    asked = parser.parse_args()
+    sys.exit(main(asked.folder, asked.images, is_plain=asked.plain))

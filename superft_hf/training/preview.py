@@ -58,12 +58,13 @@ def as_png(pixel_values: torch.Tensor, pixel_map: PixelMap) -> bytes:
 
 
 def _scan(config: RunConfig, home: Path) -> Scan:
-    """The images without opening them, unless some will be left out: that moves the others' places."""
+    """The images without opening them, unless some are left out, which moves the others, or relabelled."""
     images = load_images(config.data, home)
-    if config.data.exclude or config.data.on_bad_image == "skip":
+    data = config.data
+    if data.exclude or data.relabel or data.on_bad_image == "skip":
         return scan_images(images, config.data)
     unknown = {name: [""] * len(split) for name, split in images.splits.items()}
     return Scan(
         images=images, example_ids=unknown, bad=(), num_left_out=0, unused_exclusions=(), fingerprint="",
-        image_sizes={}, traits={},
+        split_fingerprints={}, image_sizes={}, traits={},
     )  # fmt: skip

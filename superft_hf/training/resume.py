@@ -33,8 +33,8 @@ class RunContext:
 def go_back(context: RunContext) -> Checkpoint | None:
     """Finds the newest complete checkpoint, and takes back whatever is later than it.
 
-    Metric points, prediction files and checkpoints that a killed process wrote after it are removed, since
-    the run makes them again. Only the main process may call this.
+    Metric points, prediction files, features and checkpoints that a killed process wrote after it are
+    removed, since the run makes them again. Only the main process may call this.
 
     Returns:
         The checkpoint to go on from; None: the run begins anew.
@@ -50,6 +50,8 @@ def go_back(context: RunContext) -> Checkpoint | None:
     for split in ("eval", "test"):
         for later in (one for one in paths.prediction_steps(split) if one > step):
             paths.prediction_file(split, later).unlink()
+        for later in (one for one in paths.embeddings_steps(split) if one > step):
+            paths.embeddings_file(split, later).unlink()
     if newest is None:
         store.update_run(
             run_id, global_step=0, epoch=0.0, best_value=None, best_step=None, accuracy=None, evaluation={}

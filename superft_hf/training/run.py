@@ -21,11 +21,13 @@ from superft_hf.config import RunConfig
 from superft_hf.errors import DataNotFoundError
 from superft_hf.records import LIVE_STATES, RunState
 from superft_hf.sources.load import load_images
-from superft_hf.sources.scan import Scan, scan_images
+from superft_hf.sources.measures import describe_split
+from superft_hf.sources.scan import Scan, log_changes, scan_images
 from superft_hf.training import resolve
 from superft_hf.training.arguments import training_arguments
 from superft_hf.training.budget import fitting_epochs, measure_pace
 from superft_hf.training.callbacks import Heartbeat, StoreCallback, best_metrics, strip_prefix
+from superft_hf.training.embeddings import FeatureCatcher
 from superft_hf.training.memory import peak_memory_bytes
 from superft_hf.training.resume import RunContext, go_back
 from superft_hf.training.stopping import Decision, RunPaused, ShutdownSignal, StopCallback, Wishes
@@ -73,20 +75,26 @@ def train_run(context: RunContext, shutdown: ShutdownSignal | None = None) -> No
     if config.hardware.memory_format == "channels_last":
         task.model.to(memory_format=torch.channels_last)
     args = training_arguments(config, context.paths.checkpoints)
-    config = _decide_epochs(config, task, args, time.monotonic() - begun)
-    args.num_train_epochs = config.training.num_train_epochs
     is_main = args.process_index == 0
     checkpoint = _find_start(context, config, args, scan) if is_resumed else None
+    if is_main:
+        _describe_examples(context, scan)
+    config = _decide_epochs(config, task, args, time.monotonic() - begun)
+    args.num_train_epochs = config.training.num_train_epochs
     if is_main:
         resolve.write_resolved(context.paths, config)
         resolve.write_environment(context.paths, config, scan.fingerprint)
     strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
     stop = StopCallback(_wishes(context, config, task, args, shutdown), shutdown, config.training.save_steps)
-    callbacks = [StoreCallback(context.store, context.run_id), stop]
-    trainer = make_trainer(config, task, args, strategy, context.paths.prediction_file, callbacks)
+    trainer = make_trainer(
+        config, task, args, strategy, context.paths.prediction_file,
+        [StoreCallback(context.store, context.run_id), stop],
+    )  # fmt: skip
+    trainer.features = FeatureCatcher(task.output_layer, context.paths)
     if is_main:
         facts = _facts(config, task, strategy, scan)
         context.store.update_run(context.run_id, facts=facts)
+        log_changes(scan)
         _say_what_begins(config, facts)
     stop.pause_before_training()
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -94,6 +102,15 @@ def train_run(context: RunContext, shutdown: ShutdownSignal | None = None) -> No
     if trainer.is_pausing:
         _leave(context, trainer, stop.decision)
     _finish(context, task, trainer)
+
+
+def _describe_examples(context: RunContext, scan: Scan) -> None:
+    """Writes what is known of the images of eval and test, once in the life of a run."""
+    for split in ("eval", "test"):
+        path = context.paths.examples_file(split)
+        if not path.exists():
+            sizes, heartbeat = scan.image_sizes[split], Heartbeat(context.store, context.run_id)
+            describe_split(path, scan.images.splits[split], scan.example_ids[split], sizes, heartbeat)
 
 
 def _find_start(context: RunContext, config: RunConfig, args: TrainingArguments, scan: Scan) -> str | None:

@@ -59,7 +59,7 @@ def measure(config: RunConfig, home: Path) -> SmokeResult:
     asked, config = config, resolve.decide_devices(_shortened(resolve.pin_revisions(config, home)))
     images = load_images(config.data, home)
     looked = time.monotonic()
-    part = scan_images(_part(images, config), config.data)
+    part = scan_images(_part(images, config), config.data, is_part=True)
     scan_s = (time.monotonic() - looked) * _size(images) / max(1, _size(part.images))
     with tempfile.TemporaryDirectory(prefix="superft-smoke-") as aside:
         set_seed(config.training.seed)

@@ -20,6 +20,7 @@ class TaskRun(Protocol):
     model: PreTrainedModel
     processor: BaseImageProcessor
     heads: list[nn.Module]
+    output_layer: nn.Module | None
     image_size: int | None
 
     def choose_memory_format(self) -> str: ...  # noqa: D102

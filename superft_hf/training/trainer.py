@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
 from superft_hf.errors import DivergedError, OutOfMemoryError
+from superft_hf.training.embeddings import FeatureCatcher
 from superft_hf.training.safe_trainer import SafeTrainer
 from superft_hf.training.strategy import ChangeCheck, Strategy
 
@@ -67,6 +69,11 @@ class StepClock:
 class RunTrainer(SafeTrainer):
     """Trains one run.
 
+    Attributes:
+        clock: Times the steps.
+        features: Keeps the features of the images of the best evaluation so far and of test; None: nobody.
+        unchanged: After training, the weights that should have changed and did not.
+
     Args:
         loss: The task's training loss of a batch.
         strategy: Which layers train in which epoch.
@@ -93,6 +100,7 @@ class RunTrainer(SafeTrainer):
         super().__init__(**trainer_options)
         self.loss_is_scaled_for_ga = False  # our loss is a mean over the batch
         self.clock = StepClock()
+        self.features: FeatureCatcher | None = None
         self.unchanged: list[str] = []
         self._check = check
         self._loss = loss
@@ -144,18 +152,44 @@ class RunTrainer(SafeTrainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(pixel_values=inputs["pixel_values"]).logits
+        if self.features is not None:
+            self._gather_features(self.features, len(logits))
         return None, logits.detach().float(), inputs["labels"]
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Evaluates, and writes the prediction file on the main process."""
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Evaluates, and writes the prediction file and the features on the main process."""
         split = kwargs.get("metric_key_prefix", "eval")
-        output = super().evaluation_loop(*args, **kwargs)
+        if self.features is None:
+            output = super().evaluation_loop(dataloader, *args, **kwargs)
+        else:
+            with self.features.listening(len(dataloader.dataset)):
+                output = super().evaluation_loop(dataloader, *args, **kwargs)
         if self.is_world_process_zero():
             value = output.metrics.get(self.args.metric_for_best_model)
             path = self._predictions_path(split, self.state.global_step)
             is_full = split == "test" or self._is_best_so_far(value)
             self._write_predictions(path, split, output.predictions, output.label_ids, is_full=is_full)
+            if self.features is not None:
+                self._keep_features(self.features, split, is_best=is_full)
         return output
+
+    def _gather_features(self, features: FeatureCatcher, num_rows: int) -> None:
+        """Brings the features of a batch to the main process as Trainer brings its logits."""
+        found = features.take(num_rows)
+        if found is None:
+            return
+        gathered = self.gather_function(found)
+        if self.is_world_process_zero():
+            features.keep(gathered)
+
+    def _keep_features(self, features: FeatureCatcher, split: str, *, is_best: bool) -> None:
+        state = self.state
+        if is_best:
+            features.write(split, state.global_step, former=state.best_global_step)
+        else:
+            features.discard()
+        if split == "test":
+            features.keep_best(state.best_global_step)
 
     def _load_best_model(self) -> None:
         # Before the restoring: the best epoch of head-then-full may be one with a frozen body. And the last

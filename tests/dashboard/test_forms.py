@@ -43,7 +43,10 @@ def other_value(one: Setting) -> Any:
     if one.kind == "texts":
         return ["train:0123456789abcdef"] if one.key == "data.exclude" else ["cat", "dog: big"]
     if one.kind == "pairs":
-        return {"cat": "animal", "big dog": "animal"}
+        first, second = (
+            ("0123456789abcdef", "eval:0123456789abcdef") if "relabel" in one.key else ("cat", "dog")
+        )
+        return {first: "animal", second: "big animal"}
     low, high = one.minimum or 0, one.maximum or 100
     value = low + 2 if one.kind == "int" else low + (min(high, 1) - low) / 4
     return value + 1 if value == one.default else value

@@ -1,14 +1,17 @@
 """The Run page: each state of a run has a sentence, the verbs that fit it, and no others."""
 
+import io
 import time
+import zipfile
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from dashboard import headlines, state
-from superft_hf import checkpoints, schema, verbs
+from dashboard import headlines, reporting, state
+from superft_hf import checkpoints, schema, vault, verbs
+from superft_hf.evaluation.intervals import wilson_interval
 from superft_hf.records import LOOKED_AT_TEST, Failure, PauseReason, Request, RunState
 from tests.factories import (
     continue_run,
@@ -98,6 +101,34 @@ def test_run_page__shows_test_once_it_was_looked_at(open_page, store):
     store.add_event(run.run_id, by="page", what=LOOKED_AT_TEST)
     app = open_page("run", run=run.run_id)
     assert f"{100 * run.evaluation['test']['accuracy']:.1f} % on test" in app.title[0].value
+
+
+def test_run_page__the_account_of_looks_stands_beside_test_and_intervals_beside_all(open_page, store):
+    run, other = make_completed_run(store), make_completed_run(store, "other", hidden=8)
+    vault.open_test(store, other, by="page")
+    app = open_page("run", run=run.run_id)
+    assert "test sealed; 1 run has been opened on this same test set so far; Errors opens it" in texts(app)
+    assert f"{100 * run.evaluation['test']['accuracy']:.1f} %" not in texts(app)
+    low, high = wilson_interval(round(270 * run.accuracy), 270)
+    assert f"{100 * low:.1f} – {100 * high:.1f} %" in texts(app).split("Figures of the best")[-1]
+    vault.open_test(store, run, by="page")
+    app = open_page("run", run=run.run_id)
+    assert "1 run had been opened on this same test set before" in app.caption[0].value
+    low, high = wilson_interval(round(270 * run.evaluation["test"]["accuracy"]), 270)
+    assert f"{100 * low:.1f} – {100 * high:.1f} %" in texts(app) and not app.exception
+
+
+def test_run_page__a_report_is_offered_once_there_is_an_evaluation(open_page, store):
+    run = make_completed_run(store)
+    app = open_page("run", run=run.run_id)
+    assert [one.key for one in app.get("download_button")] == ["run_report_html", "run_report_csv"]
+    assert "Test is sealed, and stays out. Errors opens it." in texts(app)
+    page = reporting.make(store, [run.run_id])
+    assert page.startswith("<!DOCTYPE html>") and f"{100 * run.accuracy:.1f} % on eval" in page
+    with zipfile.ZipFile(io.BytesIO(reporting.make_tables(store, [run.run_id]))) as packed:
+        assert f"{run.run_id}-eval-figures.csv" in packed.namelist()
+    live = make_running_run(store, epochs_done=0)
+    assert not open_page("run", run=live.run_id).get("download_button")
 
 
 def test_run_page__running(open_page, store):

@@ -97,6 +97,8 @@ def test_sentence_of_the_splits():
         return DataInfo("a", "a", "", "local", is_cut=is_cut)
 
     data = DataConfig(name_or_path="a")
+    folded = data.model_copy(update={"num_folds": 4, "fold": 2})
+    assert about_splits(folded, info("eval")).startswith("Eval is fold 3 of 4 of train, ")
     assert about_splits(data, info("eval", "test")) == (
         "Eval and test are cut from train, stratified by class, split seed 42."
     )

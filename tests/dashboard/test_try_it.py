@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from dashboard.child import Child, ChildDiedError
 from superft_hf.errors import SuperFTError
+from superft_hf.evaluation import decision as decisions
+from superft_hf.evaluation.decision import ChosenOn, Decision
 from superft_hf.samples import fetch_images
 from tests.factories import make_completed_run, make_failed_run, make_running_run
 
@@ -32,11 +35,28 @@ def run(store):
 def answers(monkeypatch):
     """Stands in for the child's answer: torch has no place in these tests."""
 
-    def call(self, function, model, encoded, top_k):
-        assert function == "superft_hf.training.inference:predict" and top_k == 5
-        return [[("7", 0.91), ("1", 0.05), ("9", 0.02), ("4", 0.01), ("2", 0.01)] for _ in encoded]
+    def call(self, function, model, encoded):
+        assert function == "superft_hf.training.inference:predict"
+        shares = [0.001, 0.05, 0.01, 0.001, 0.01, 0.001, 0.001, 0.91, 0.001, 0.015]
+        return list("0123456789"), np.log(np.array([shares] * len(encoded), dtype=np.float32))
 
     monkeypatch.setattr(Child, "call", call)
+
+
+def decide_by(store, run, **values):
+    """Saves an operating point."""
+    made = Decision(tuple("0123456789"), ChosenOn(run.run_id, "eval", run.best_step, 270), **values)
+    decisions.write(store.run_paths(run.run_id).decision, made)
+
+
+def upload(app, *names):
+    for name in names:
+        app.file_uploader(key="try_files").upload(name, digit(), "image/png")
+    return app.run()
+
+
+def words(app):
+    return " ".join(markdown.value for markdown in app.main.markdown).replace("\\", "")
 
 
 def digit():
@@ -53,6 +73,51 @@ def test_try_page__one_image(open_page, run, answers):
     app.file_uploader(key="try_files").upload("seven.png", digit(), "image/png").run()
     assert app.title[0].value.replace("\\", "") == "digits-mlp takes seven.png for 7: 91.0 %."
     assert not app.exception
+
+
+def test_try_page__answers_by_the_operating_point_and_the_plain_model_at_a_switch(
+    open_page, store, run, answers
+):
+    limits = [0.1] * 10
+    limits[1] = 0.001  # taken for 1 at the slightest sign of it
+    decide_by(store, run, thresholds=tuple(limits))
+    app = upload(open_page("try_it", run=run.run_id), "seven.png")
+    assert app.title[0].value.replace("\\", "") == "digits-mlp takes seven.png for 1: 5.0 %."
+    assert "Thresholds: 1 at 0.001, 0.1 for the others." in words(app) and "**1**" in words(app)
+    app.segmented_control(key="try_answers_by").set_value("Plain model").run()
+    assert app.title[0].value.replace("\\", "") == "digits-mlp takes seven.png for 7: 91.0 %."
+    assert "Thresholds" not in words(app) and not app.exception
+
+
+def test_try_page__is_not_sure_below_the_threshold(open_page, store, run, answers):
+    decide_by(store, run, thresholds=(0.95,) * 10)
+    app = upload(open_page("try_it", run=run.run_id), "seven.png")
+    assert app.title[0].value.replace("\\", "") == "digits-mlp is not sure about seven.png."
+    assert "**not sure**" in words(app) and not app.exception
+
+
+def test_try_page__several_images_and_calibrated_probabilities(open_page, store, run, answers):
+    decide_by(store, run, temperature=2.0)
+    app = upload(open_page("try_it", run=run.run_id), "a.png", "b.png")
+    assert app.title[0].value.replace("\\", "") == "digits-mlp answers 2 of 2 images, and is sure of all."
+    assert "calibrated by temperature 2.00" in words(app)
+    app = upload(open_page("try_it", run=run.run_id), "seven.png")
+    root = np.sqrt([0.001, 0.05, 0.01, 0.001, 0.01, 0.001, 0.001, 0.91, 0.001, 0.015])
+    assert f"for 7: {100 * root[7] / root.sum():.1f} %" in app.title[0].value.replace("\\", "")
+
+
+def test_try_page__without_an_operating_point_there_is_no_switch(open_page, run, answers):
+    app = upload(open_page("try_it", run=run.run_id), "seven.png")
+    assert not app.segmented_control and "not sure" not in words(app)
+
+
+def test_try_page__a_damaged_operating_point_is_a_sentence_and_the_plain_model_answers(
+    open_page, store, run, answers
+):
+    store.run_paths(run.run_id).decision.write_text("{}")
+    app = upload(open_page("try_it", run=run.run_id), "seven.png")
+    assert "operating point in decision.json cannot be used" in words(app)
+    assert "for 7: 91.0 %" in app.title[0].value.replace("\\", "") and not app.exception
 
 
 def test_try_page__a_text_named_png_is_a_sentence(open_page, run, answers):

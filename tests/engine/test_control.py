@@ -258,3 +258,28 @@ def test_ensure_supervisor__many_callers_start_one_process(store, config, home, 
     assert len(begun) == 2
     until(lambda: control.supervisor_pid(home) is not None)
     control.stop_supervisor(home)
+
+
+def test_submit_many__is_checked_once_and_pins_what_the_first_was_given(
+    store, home, tiny_model, make_folder, config_of, supervisors, monkeypatch
+):
+    images = make_folder({"cat": 8, "dog": 8})
+    monkeypatch.chdir(images.parent)
+    configs = [
+        config_of("images", model={"name_or_path": "model"}, training={"seed": seed}) for seed in (1, 2)
+    ]
+    seen = []
+    records = control.submit_many(store, configs, "test", lambda done, total: seen.append((done, total)))
+    found = [store.read_config(record.run_id) for record in records]
+    assert [one.training.seed for one in found] == [1, 2]
+    assert {one.data.name_or_path for one in found} == {str(images)}
+    assert {one.model.name_or_path for one in found} == {str(tiny_model)}
+    assert [done for done, total in seen if done == total] == [16]
+    assert supervisors == [home]
+
+
+def test_submit_many__bad_input_creates_no_run(store, tmp_path, tiny_model, config_of, supervisors):
+    configs = [config_of(tmp_path / "none", model={"name_or_path": str(tiny_model)})] * 2
+    with pytest.raises(DataNotFoundError):
+        control.submit_many(store, configs)
+    assert store.list_runs() == [] and supervisors == []

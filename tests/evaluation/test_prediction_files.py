@@ -1,10 +1,21 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from scipy.special import softmax
 
 from superft_hf.errors import DataNotFoundError
-from superft_hf.evaluation.prediction_files import read_class_names, read_predictions, write_predictions
+from superft_hf.evaluation.prediction_files import (
+    read_class_names,
+    read_logits,
+    read_numbers,
+    read_predictions,
+    read_row,
+    read_texts,
+    same_rows,
+    write_predictions,
+)
 
 LOGITS = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]], dtype=np.float32))
 
@@ -67,7 +78,7 @@ def test_a_missing_or_half_written_file_is_one_sentence(tmp_path, content):
     path = tmp_path / "eval-1.parquet"
     if content is not None:
         path.write_bytes(content)
-    for read in (read_predictions, read_class_names):
+    for read in (read_predictions, read_class_names, read_numbers, read_texts, read_logits):
         with pytest.raises(DataNotFoundError, match=r"The prediction file eval-1\.parquet cannot be read"):
             read(path)
 
@@ -94,3 +105,91 @@ def test_a_parquet_file_of_somebody_else(tmp_path):
 def test_an_evaluation_of_nothing(tmp_path):
     write(tmp_path / "eval-1.parquet", np.zeros((0, 3), dtype=np.float32))
     assert read_predictions(tmp_path / "eval-1.parquet").empty
+
+
+def random_file(path: Path, rows: int = 700, classes: int = 5, *, is_full: bool = True) -> np.ndarray:
+    logits = np.random.default_rng(3).normal(size=(rows, classes)).astype(np.float32)
+    write(path, logits, is_full=is_full)
+    return logits
+
+
+def test_numbers_are_those_of_the_whole_file_and_the_margin_is_the_lead_over_the_second(tmp_path):
+    path = tmp_path / "eval-1.parquet"
+    logits = random_file(path)
+    whole, numbers = read_predictions(path), read_numbers(path)
+    for name in ("label", "prediction", "confidence", "loss"):
+        assert numbers[name].to_numpy() == pytest.approx(whole[name].to_numpy(), rel=1e-6)
+    highest = np.sort(softmax(logits.astype(np.float64), axis=1), axis=1)
+    assert numbers["margin"].to_numpy() == pytest.approx(highest[:, -1] - highest[:, -2], abs=1e-6)
+    assert numbers["label"].dtype == np.int32 and numbers["loss"].dtype == np.float32
+
+
+def test_a_file_of_an_earlier_version_has_no_margin(tmp_path):
+    path = tmp_path / "eval-1.parquet"
+    random_file(path)
+    pq.write_table(pq.read_table(path).drop_columns(["margin"]), path)
+    assert read_numbers(path)["margin"].isna().all()
+    assert len(read_numbers(path)) == 700
+
+
+def test_texts_and_rows_are_found_in_any_order_across_row_groups(tmp_path):
+    path = tmp_path / "eval-1.parquet"
+    logits = random_file(path, rows=700, classes=9000)  # 256 rows a group
+    assert pq.ParquetFile(path).metadata.num_row_groups == 3
+    rows = [699, 0, 255, 256, 0, 511, 512]
+    texts = read_texts(path, rows)
+    assert texts["example_id"].tolist() == [f"{row:016x}" for row in rows]
+    assert texts["image"].tolist() == [f"/images/{row}.png" for row in rows]
+    assert read_texts(path)["example_id"].tolist() == [f"{row:016x}" for row in range(700)]
+    assert read_texts(path, []).empty
+    for row in (0, 256, 699):
+        found = read_row(path, row)
+        assert found["example_id"] == f"{row:016x}" and found["logits"].tobytes() == logits[row].tobytes()
+    for row in (-1, 700):
+        with pytest.raises(DataNotFoundError):
+            read_row(path, row)
+
+
+def test_logits_come_as_arrays(tmp_path):
+    path = tmp_path / "eval-1.parquet"
+    logits = random_file(path)
+    found = read_logits(path)
+    assert found.is_complete and found.num_classes == 5
+    assert found.values.tobytes() == logits.tobytes()
+    assert np.exp(found.log_probabilities) == pytest.approx(softmax(logits, axis=1), rel=1e-5)
+    assert found.of_class(2) == pytest.approx(softmax(logits, axis=1)[:, 2], rel=1e-5)
+
+
+def test_probabilities_are_exact_where_only_the_highest_logits_are_kept(tmp_path):
+    path = tmp_path / "eval-1.parquet"
+    logits = random_file(path, classes=150, is_full=False)
+    found, whole = read_logits(path), softmax(logits.astype(np.float64), axis=1)
+    assert not found.is_complete and found.num_classes == 150 and found.values.shape == (700, 20)
+    expected = np.take_along_axis(whole, found.ids, 1)
+    assert np.exp(found.log_probabilities) == pytest.approx(expected, rel=1e-4)
+    is_kept = (found.ids == 7).any(axis=1)
+    assert found.of_class(7) == pytest.approx(np.where(is_kept, whole[:, 7], 0), rel=1e-4)
+
+
+def test_logits_that_are_not_finite_read_as_such(tmp_path):
+    path = tmp_path / "eval-1.parquet"
+    logits = np.array([[np.nan, 0, 1], [1, 2, 3]], dtype=np.float32)
+    write(path, logits)
+    numbers = read_numbers(path)
+    assert np.isnan(numbers.loc[0, ["confidence", "loss", "margin"]].to_numpy(dtype=float)).all()
+    assert numbers["prediction"].tolist()[1] == 2
+
+
+def test_files_with_the_same_examples_in_the_same_order_are_told_from_others(tmp_path):
+    paths = [tmp_path / f"eval-{step}.parquet" for step in (1, 2, 3)]
+    for path, rows in zip(paths, (10, 10, 11), strict=True):
+        random_file(path, rows=rows)
+    assert same_rows(paths[:2]) and not same_rows(paths)
+    pq.write_table(pq.read_table(paths[0]).replace_schema_metadata({"class_names": "a"}), paths[0])
+    assert same_rows(paths[:2])  # read from the ids of a file that does not say its order
+
+
+def test_an_evaluation_of_nothing_has_no_numbers(tmp_path):
+    write(tmp_path / "eval-1.parquet", np.zeros((0, 3), dtype=np.float32))
+    assert read_numbers(tmp_path / "eval-1.parquet").empty
+    assert read_logits(tmp_path / "eval-1.parquet").values.size == 0

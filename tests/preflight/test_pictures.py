@@ -170,6 +170,37 @@ def test_what_was_left_out_is_counted(make, photo_folder, home):
     assert finding.title == "1 entry of data.exclude matches no image." and settled(config, finding, home)
 
 
+def test_corrected_labels_are_looked_at_and_idle_entries_told(make, photo_folder, home):
+    cats = check(make(photo_folder), home).data.counts
+    (one,) = found(check(make(photo_folder, model={"image_size": 500}), home), "small-images")
+    image = one.images[0]
+    other = next(name for name in cats["train"] if name != image.label)
+    config = make(photo_folder, data={"relabel": {image.example_id: other, "0" * 16: other}})
+    report = check(config, home)
+    assert found(report, "undecodable")[0].title.endswith("images open; 1 label corrected by data.relabel")
+    (finding,) = found(report, "unused-relabels")
+    assert finding.title == "1 entry of data.relabel matches no image." and settled(config, finding, home)
+    assert finding.remedies[0].changes == {"data.relabel": {image.example_id: other}}
+    (again,) = found(
+        check(
+            make(
+                photo_folder,
+                model={"image_size": 500},
+                data=config.data.model_dump(exclude={"name_or_path"}, exclude_defaults=True),
+            ),
+            home,
+        ),
+        "small-images",
+    )
+    assert next(one for one in again.images if one.example_id == image.example_id).label == other
+
+
+def test_a_corrected_label_that_is_no_class_blocks(make, photo_folder, home):
+    report = check(make(photo_folder, data={"relabel": {"0" * 16: "no such class"}}), home)
+    (finding,) = [one for one in report.findings if one.level == "blocks"]
+    assert "'no such class', which is no class of" in finding.title and "Change data.relabel." in finding.hint
+
+
 def test_all_files_unreadable(make, tmp_path, home):
     for name in ("cat", "dog"):
         (tmp_path / "x" / name).mkdir(parents=True)

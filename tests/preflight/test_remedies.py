@@ -25,3 +25,23 @@ def test_remedies_of_several_findings_are_joined():
     with pytest.raises(ConfigError, match="There is no remedy for 'd'") as caught:
         apply_remedies(config, findings, ["d"])
     assert caught.value.hint == "The findings that have one: a, b, c."
+
+
+def test_a_remedy_that_removes_entries_removes_them_and_undoes_no_other():
+    data = {
+        "name_or_path": "c/d",
+        "exclude": ["0" * 16, "1" * 16],
+        "relabel": {"2" * 16: "cat", "3" * 16: "dog"},
+    }
+    config = make_config({"model": {"name_or_path": "a/b"}, "data": data})
+    removed = Remedy("unused", {"data.exclude": ["1" * 16], "data.relabel": {"3" * 16: "dog"}})
+    added = Remedy("copies", {"data.exclude": ["0" * 16, "1" * 16, "4" * 16]})
+    corrected = Remedy("labels", {"data.relabel": {"2" * 16: "cat", "3" * 16: "emu", "5" * 16: "cat"}})
+    findings = [
+        Finding("know", code, code=code, remedies=(remedy,))
+        for code, remedy in {"a": removed, "b": added, "c": corrected}.items()
+    ]
+    for order in ("abc", "cba", "bca"):
+        fixed = apply_remedies(config, findings, order).data
+        assert fixed.exclude == ["1" * 16, "4" * 16]
+        assert fixed.relabel["3" * 16] == "emu" and fixed.relabel.keys() == {"3" * 16, "5" * 16}

@@ -2,13 +2,19 @@
 
 import io
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from superft_hf import decisions
+from superft_hf.engine.launcher import Launcher
 from superft_hf.errors import ModelNotFoundError, PublishError, StateError
+from superft_hf.evaluation.decision import Decision
 from superft_hf.publish.bundle import draw_figures, make_bundle
 from superft_hf.publish.evidence import collect
+from superft_hf.publish.export import export_onnx
 from superft_hf.publish.licences import Licences, licence_id
 from superft_hf.publish.options import PublishOptions, require_repo_id, suggested_name
 from superft_hf.sources.images import open_rgb
@@ -38,6 +44,45 @@ def test_the_bundle_has_model_card_figures_settings_and_evaluation(bundle_of, st
         assert Image.open(io.BytesIO(bundle.files[path])).format == "PNG"
     assert bundle.sizes["model.safetensors"] > 200_000
     assert "platform" not in json.loads(bundle.files["superft/environment.json"])
+
+
+def test_the_operating_point_lies_beside_the_model(bundle_of, store, run):
+    paths = store.run_paths(run.run_id)
+    by_split = {"eval": decisions.read_measured(run, paths, "eval")}
+    made = Decision(by_split["eval"].class_names, by_split["eval"].chosen_on, 1.3, (0.2,) * 10)
+    decisions.save(store, run, made, by_split, by="test")
+    bundle = bundle_of(run)
+    rule = json.loads(bundle.files["decision.json"])
+    assert rule["temperature"] == 1.3 and rule["thresholds"] == [0.2] * 10
+    assert set(rule["figures"]) == {"eval", "test"} and rule["chosen_on"]["split"] == "eval"
+    sealed = make_bundle(
+        collect(store, run.run_id), PublishOptions(), Licences(), repo_id="a/b", drawn={}, has_test=False
+    )
+    assert set(json.loads(sealed.files["decision.json"])["figures"]) == {"eval"}
+    kept = json.loads(bundle.files["superft/evaluation.json"])
+    assert kept["num_runs_opened_on_test_before"] == 0 and 0 < kept["calibration"]["test"]["ece"] < 1
+    assert sum(one["images"] for one in kept["calibration"]["eval"]["bins"]) == 270
+
+
+def test_an_onnx_export_says_how_to_obey_the_operating_point(store, run, tmp_path, monkeypatch):
+    paths = store.run_paths(run.run_id)
+    by_split = {split: decisions.read_measured(run, paths, split) for split in ("eval", "test")}
+    made = Decision(by_split["eval"].class_names, by_split["eval"].chosen_on, 1.3, (0.2,) * 10, 0.05)
+    decisions.save(store, run, made, by_split, by="test")
+
+    def child(command, **_):
+        (Path(command[-1]) / "README.md").write_text("# As ONNX\n")
+        return subprocess.CompletedProcess(command, 0, '{"num_images": 8}', "")
+
+    monkeypatch.setattr(subprocess, "run", child)
+    found = export_onnx(store, run.run_id, tmp_path / "out", Launcher())
+    assert set(found.files) == {"README.md", "decision.json"}
+    assert set(json.loads((found.folder / "decision.json").read_text())["figures"]) == {"eval"}  # no look
+    text = (found.folder / "README.md").read_text()
+    assert text.startswith("# As ONNX") and "softmax(logits / 1.300)" in text and "def decide(" in text
+    paths.decision.unlink()
+    plain = export_onnx(store, run.run_id, tmp_path / "plain", Launcher())
+    assert set(plain.files) == {"README.md"}
 
 
 @pytest.mark.parametrize(

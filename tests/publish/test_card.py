@@ -3,12 +3,18 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
-from superft_hf import cli
+from superft_hf import cli, decisions
 from superft_hf.cli_words import figure
+from superft_hf.errors import DecisionError
+from superft_hf.evaluation.calibration import ece, measure
+from superft_hf.evaluation.decision import Decision, decide
+from superft_hf.evaluation.operating_points import outcome
+from superft_hf.evaluation.prediction_files import read_predictions
 from superft_hf.publish.bundle import make_bundle
 from superft_hf.publish.card_results import metric_value
 from superft_hf.publish.evidence import collect
@@ -109,16 +115,31 @@ def test_a_run_from_the_hub_links_base_model_and_images_by_commit(store, complet
     assert f"https://huggingface.co/datasets/acme/pets/tree/{other}" in text
 
 
+def test_every_figure_has_its_interval(store, run, make_text):
+    rows = table_after(make_text(run), "Results")
+    rows = {title: cells for title, cells in rows.items() if title not in ("", ":---")}
+    assert len(rows) == 8 and all("(" in cell for cells in rows.values() for cell in cells)
+    for title, cells in rows.items():
+        for cell in cells:
+            value, between = cell.removesuffix(")").replace(" %", "").split(" (")
+            low, high = between.split(" – ")
+            assert float(low) <= float(value) <= float(high), title
+    for path in store.run_paths(run.run_id).predictions.iterdir():
+        path.unlink()
+    rows = table_after(make_text(run), "Results")  # the record knows the figures, but not their spread
+    assert "(" in rows["Accuracy"][0] and "(" not in rows["F1, macro"][0]
+
+
 def test_looks_at_test_are_counted_and_a_sealed_card_has_no_test_figure(store, run, make_text):
-    assert "Nobody had looked at a run's figures on it before" in make_text(run)
-    for _ in range(3):  # reading them again is no further look
-        store.look_at_test(run.run_id, by="test")
-    assert "The figures of one run on it had been looked at before" in make_text(run)
-    for number in range(2):
-        other = make_completed_run(store, f"other {number}")
-        store.update_run(other.run_id, facts={**other.facts, "fingerprint": run.facts["fingerprint"]})
-        store.look_at_test(other.run_id, by="test")
-    assert "The figures of 3 runs on it had been looked at before" in make_text(run)
+    assert "No other run had been opened on this same test set before" in make_text(run)
+    others = [make_completed_run(store, f"other {number}") for number in range(3)]
+    for other in others[:2]:
+        for _ in range(2):  # reading them again is no further look
+            store.look_at_test(other.run_id, by="test")
+    assert "2 other runs had been opened on this same test set before" in make_text(run)
+    store.look_at_test(run.run_id, by="test")
+    store.look_at_test(others[2].run_id, by="test")  # after this run: it wears the test set no more
+    assert "2 other runs had been opened on this same test set before" in make_text(run)
     sealed = make_text(run, has_test=False)
     assert "on test" not in sealed and "% of 270 test images" not in sealed
     assert "confusion_matrix_test" not in sealed and "Test is sealed in this preview" in sealed
@@ -177,6 +198,95 @@ def test_how_to_use_it_is_five_lines_of_code_that_compile(run, make_text):
     assert len([line for line in code.splitlines() if line.strip()]) <= 5
     compile(code, "card", "exec")
     assert 'model="acme/digits"' in code
+
+
+# Operating point and calibration
+
+
+def save_decision(store, run, *, is_test_open=False, **values):
+    """An operating point as the page saves it."""
+    paths = store.run_paths(run.run_id)
+    by_split = {
+        split: decisions.read_measured(run, paths, split)
+        for split in ("eval", "test")
+        if split == "eval" or is_test_open
+    }
+    made = Decision(by_split["eval"].class_names, by_split["eval"].chosen_on, **values)
+    return decisions.save(store, run, made, by_split, by="test")
+
+
+def test_the_card_measures_how_far_confidence_is_off(store, run, make_text):
+    rows = read_predictions(store.run_paths(run.run_id).prediction_file("test", run.best_step))
+    expected = ece(rows["confidence"].to_numpy(), (rows["label"] == rows["prediction"]).to_numpy())
+    text = make_text(run)
+    assert f"Its confidence is off by {100 * expected:.1f} points on average" in text
+    assert "270 test images in 15 bins" in text and "not a calibrated probability" not in text
+    assert "270 eval images in 15 bins" in make_text(run, has_test=False)
+
+
+def test_a_run_without_an_operating_point_has_no_such_section(run, make_text, store):
+    assert "Operating point" not in make_text(run)
+    save_decision(store, run)  # which changes nothing
+    assert "Operating point" not in make_text(run)
+
+
+def test_the_operating_point_stands_in_the_card_with_figures_of_both_splits(store, run, make_text):
+    limits = tuple([0.1] * 9 + [0.6])
+    kept = save_decision(store, run, thresholds=limits, temperature=1.5, costs_fn=tuple([1.0] * 9 + [7.5]))
+    assert set(kept.figures) == {"eval"}  # test was sealed then
+    text = make_text(run)
+    rows = table_after(text, "Operating point and calibration")
+    measured = decisions.read_measured(run, store.run_paths(run.run_id), "test")
+    found = outcome(measured.logits, measured.labels, kept)
+    assert rows["Answered"][3] == f"{100 * found.coverage:.1f} %" and rows["Answered"][2] == "100.0 %"
+    assert rows["Cost of the mistakes"][3] == f"{found.cost:,.6g}"
+    assert rows["Cost of the mistakes"][1] == f"{kept.figures['eval']['cost']:,.6g}"
+    assert "| 9 | 0.6 | 1 | 7.5 |" in text and "softmax(logits / 1.500)" in text
+    assert "chosen on 270 eval images" in text
+    assert f"Divided by the temperature 1.50, {100 * calibrated(measured, 1.5):.1f} points." in text
+    sealed = make_text(run, has_test=False)
+    assert "test, with it" not in sealed and "eval, with it" in sealed
+
+
+def calibrated(measured, temperature):
+    return measure(measured.logits, measured.labels, temperature).ece
+
+
+def test_the_code_in_the_card_obeys_the_operating_point(store, run, make_text):
+    kept = save_decision(
+        store, run, thresholds=tuple(np.linspace(0.05, 0.5, 10)), temperature=1.7, abstain_band=0.1
+    )
+    code = USE.findall(make_text(run))[1]
+    compile(code, "card", "exec")
+    inside = code[code.index("def decide") : code.index("model = ")]
+    names: dict = {"np": np}
+    exec(inside, names)
+    measured = decisions.read_measured(run, store.run_paths(run.run_id), "eval")
+    rule = json.loads(store.run_paths(run.run_id).decision.read_text())
+    answers = decide(measured.logits, kept)
+    assert -1 in answers and len(set(answers.tolist())) > 8
+    for row, answer in zip(measured.logits, answers, strict=True):
+        name, shares = names["decide"](row, rule)
+        assert name == (None if answer < 0 else kept.class_names[answer])
+        assert shares.sum() == pytest.approx(1)
+
+
+def test_of_many_classes_the_thresholds_that_differ_most_are_shown(store, make_text):
+    record = make_many_classes_run(store, "many", num_classes=100)
+    give_model(store.run_paths(record.run_id).model, list(record.facts["class_names"]))
+    limits = np.full(100, 0.01)
+    limits[77] = 0.5
+    save_decision(store, record, thresholds=tuple(limits))
+    text = make_text(record)
+    part = text.split("## Operating point and calibration")[1].split("\n## ")[0]
+    assert "| class number 0077 | 0.5 |" in part and "all are in `decision.json`" in part
+    assert part.count("| class number") == 30
+
+
+def test_a_damaged_operating_point_is_not_published(store, run, make_text):
+    store.run_paths(run.run_id).decision.write_text("{}")
+    with pytest.raises(DecisionError):
+        make_text(run)
 
 
 def test_long_lists_of_names_are_cut():

@@ -110,7 +110,7 @@ def test_the_second_push_updates_sends_no_weights_again_and_takes_stale_files_aw
     found = publish()
     assert not found["is_new"] and not any("/lfs/" in one and one.startswith("PUT") for one in hub.requests)
     assert not list(repo.glob("misclassified/*")) and (repo / "model.safetensors").exists()
-    assert "The figures of one run on it had been looked at" in (repo / "README.md").read_text()
+    assert "No other run had been opened on this same test set" in (repo / "README.md").read_text()
 
 
 def test_a_pull_request_leaves_main_as_it_is(publish, hub, store, run):
@@ -152,9 +152,9 @@ def test_an_upload_that_is_cut_off_says_so(publish, hub):
 def test_a_change_by_others_meanwhile_is_not_overwritten(publish, hub):
     publish()
     hub.fail("/commit/", 412)
-    found = publish()
+    found = publish(limits="Not for cheques.")  # what is equal makes no commit
     assert found["kind"] == "PublishError" and "was changed on the Hub" in found["message"]
-    assert "url" in publish()
+    assert "url" in publish(limits="Not for cheques.")
 
 
 @pytest.mark.parametrize(

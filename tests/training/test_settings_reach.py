@@ -185,6 +185,14 @@ def class_loss_weights(config: RunConfig, home: Path) -> Any:
     return None if weights is None else weights.tolist()
 
 
+def labels_trained_on(config: RunConfig, home: Path) -> Any:
+    """The labels of the training batches, in order."""
+    dataset = ImageClassification(
+        config, scan_images(load_images(config.data, home), config.data)
+    ).train_dataset()
+    return [dataset[key]["labels"] for key in EpochSampler(len(dataset), config.training.seed)]
+
+
 def launch(config: RunConfig, home: Path) -> Any:
     devices, launcher = find_devices(config.hardware), Launcher()
     command = launcher.command(RunPaths(home / "20260101-0000-abcd"), devices)
@@ -240,8 +248,11 @@ CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "data.split_column": (splits, "fold"),
     "data.group_column": (splits, "site"),
     "data.exclude": (opened, "one of them"),
+    "data.relabel": (labels_trained_on, "one of them"),
     "data.merge_classes": (class_counts, {"c": "b"}),
     "data.exclude_classes": (class_counts, ["c"]),
+    "data.num_folds": (splits, 3),
+    "data.fold": (splits, 2),
     "data.max_train_samples": (splits, 12),
     "data.on_bad_image": (outcome, "skip"),
     "augmentation.preset": (augmented, "strong"),
@@ -293,6 +304,7 @@ NEEDS = {  # settings that show only beside another
     "model.head_epochs": {"model": {"strategy": "head-then-full"}},
     "training.momentum": {"training": {"optim": "sgd"}},
     "data.eval_split": {"data": {"test_split": None}},
+    "data.fold": {"data": {"num_folds": 3}},
     "hardware.memory_format": {"hardware": {"memory_format": "contiguous"}},
 }
 WITH_BROKEN_IMAGE = {"data.on_bad_image"}
@@ -344,6 +356,8 @@ def test_a_change_of_this_setting_is_seen(key, tiny_config, split_images, models
     before = tiny_config("resnet", **base)
     if key == "data.exclude":
         value = opened(before, home)["train"][:1]
+    if key == "data.relabel":
+        value = {opened(before, home)["train"][0]: "c"}
     if key == "model.name_or_path":
         value = larger_model(models["vit"], home)
     text = parse_config(dump_config(before)).model_dump(mode="json")

@@ -11,6 +11,8 @@ from superft_hf.config_file import dump_config
 from superft_hf.errors import BadImageError, DataError, SuperFTError
 from superft_hf.preflight import smoke as outside
 from superft_hf.records import RunState
+from superft_hf.sources.load import load_images
+from superft_hf.sources.scan import scan_images
 from superft_hf.store import RunStore
 from superft_hf.training import smoke
 
@@ -43,6 +45,20 @@ def test_smoke__a_broken_image_is_what_the_run_would_say(tiny_config, images, ho
         path.write_bytes(b"no image")
     with pytest.raises(BadImageError):
         smoke.measure(tiny_config("resnet"), home)
+
+
+def test_smoke__a_part_that_lacks_a_class_is_no_refusal(tiny_config, images, home):
+    """A correction may take the one image of a class away that the few steps would have had."""
+    config = tiny_config("resnet", training={"per_device_train_batch_size": 2})
+    scan = scan_images(load_images(config.data, home), config.data)
+    part = scan_images(smoke._part(load_images(config.data, home), config), config.data)
+    of_c = part.images.splits["train"].labels == 2
+    relabel = {one: "a" for one, is_c in zip(part.example_ids["train"], of_c, strict=True) if is_c}
+    assert 0 < len(relabel) < int((scan.images.splits["train"].labels == 2).sum())
+    found = smoke.measure(
+        config.model_copy(update={"data": config.data.model_copy(update={"relabel": relabel})}), home
+    )
+    assert found.total_steps > 0
 
 
 def test_smoke__an_error_of_the_child_keeps_its_words(tiny_config, home):

@@ -15,7 +15,9 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from superft_hf.config_file import read_config
 from superft_hf.engine.devices import Devices
 from superft_hf.engine.launcher import Launcher
+from superft_hf.evaluation import decision as decisions
 from superft_hf.evaluation.classification import classification_metrics
+from superft_hf.evaluation.decision import ChosenOn, Decision
 from superft_hf.evaluation.prediction_files import read_predictions
 from superft_hf.records import RunRecord, RunState
 
@@ -111,6 +113,18 @@ def test_inference_prints_json(tiny_config, store, images):
     assert answers[0]["image"] == picture
     assert {one["label"] for one in answers[0]["predictions"]} == {"a", "b", "c"}
     assert sum(one["probability"] for one in answers[0]["predictions"]) == pytest.approx(1, abs=1e-5)
+    assert answers[0]["decision"] == answers[0]["predictions"][0]["label"]
+    assert not answers[0]["abstained"] and not answers[0]["operating_point"]
+    made = Decision(("a", "b", "c"), ChosenOn(record.run_id, "eval", 1, 3), 2.0, (1.0, 1.0, 1.0))
+    decisions.write(store.run_paths(record.run_id).decision, made)  # never sure
+    done = subprocess.run([*command, picture], capture_output=True, text=True, env=os.environ)
+    unsure = json.loads(done.stdout)[0]
+    assert unsure["decision"] is None and unsure["abstained"] and unsure["operating_point"]
+    highest = [one["predictions"][0]["probability"] for one in (unsure, answers[0])]
+    assert 1 / 3 < highest[0] < highest[1]  # a temperature above 1
+    plain = [*command[:-1], "--plain", command[-1], picture]
+    done = subprocess.run(plain, capture_output=True, text=True, env=os.environ)
+    assert json.loads(done.stdout) == answers
     (images / "text.jpg").write_text("no picture")
     failed = subprocess.run(
         [*command, str(images / "text.jpg")], capture_output=True, text=True, env=os.environ

@@ -48,6 +48,12 @@ class ImageClassification:
         return models.head_modules(self.model)
 
     @property
+    def output_layer(self) -> nn.Module | None:
+        """The layer that makes the logits of the features; None where it is not known."""
+        layers = models.output_layers(self.model)
+        return layers[-1] if layers else None
+
+    @property
     def image_size(self) -> int | None:
         """Side of the images the model sees, in pixels; None when they are not square."""
         return self.pixel_map.height if self.pixel_map.height == self.pixel_map.width else None
@@ -120,6 +126,7 @@ class ImageClassification:
             "skipped": len(self.scan.skipped),
             "skipped_images": list(self.scan.skipped[:100]),
             "fingerprint": self.scan.fingerprint,
+            "split_fingerprints": dict(self.scan.split_fingerprints),
             "image_size": self.image_size,
             "num_parameters": sum(one.numel() for one in self.model.parameters()),
         }

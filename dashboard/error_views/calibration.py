@@ -1,0 +1,255 @@
+"""Calibration: whether the model is as sure as it is right, and the temperature that mends it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, formats, messages, readers, state
+from dashboard.curve_charts import confidence_figure, reliability_figure
+from dashboard.error_views import thresholds_data
+from dashboard.error_views.thresholds_data import Scores
+from dashboard.error_views.view import View
+from dashboard.look import card_head
+from superft_hf import decisions
+from superft_hf.errors import DataNotFoundError, SuperFTError
+from superft_hf.evaluation.calibration import (
+    Calibration,
+    Change,
+    Temperature,
+    judge_temperature,
+    measure_confidence,
+)
+from superft_hf.evaluation.decision import Decision, plain_decision
+
+ABOUT = (
+    "Expected calibration error: the mean gap between confidence and accuracy, over 15 bins of equally many "
+    "images. Brier score: the sum over the classes, from 0 to 2. Lower is better for each."
+)
+
+
+@st.fragment
+def draw(view: View) -> None:
+    """Draws the diagrams, the figures before and after a temperature, and what can be saved."""
+    evaluation = view.evaluation
+    if evaluation.rows.empty or not np.isfinite(evaluation.rows["confidence"]).any():
+        messages.empty(
+            "There is no confidence to look at.",
+            "Every probability of this evaluation is no number: choose another epoch.",
+        )
+        return
+    try:
+        scores = thresholds_data.read(evaluation)
+    except DataNotFoundError as error:
+        messages.show(error)
+        return
+    kept = thresholds_data.saved(view)
+    if scores is None:
+        _draw_without_logits(view)
+        return
+    fitted = _temperature(view, scores, kept)
+    before = scores.calibration(1.0)
+    after = scores.calibration(fitted.value) if fitted.value != 1 else None
+    _draw_charts(evaluation.split, before, after, _confidence(scores, fitted.value))
+    with st.container(border=True):
+        _draw_figures(view, scores, fitted, before, after)
+        if thresholds_data.is_choosable(view):
+            _draw_verbs(view, scores, fitted, kept)
+        else:
+            st.markdown(f":gray[:material/lock: {_why_not_fitted(view, kept)}]")
+
+
+def _temperature(view: View, scores: Scores, kept: Decision | None) -> Temperature:
+    """Fitted on eval's best epoch; elsewhere the saved one is only applied."""
+    if thresholds_data.is_choosable(view):
+        return scores.fitted()
+    return Temperature(kept.temperature if kept else 1.0, "", None, None, 0)
+
+
+def _why_not_fitted(view: View, kept: Decision | None) -> str:
+    shown = (
+        f"The saved temperature {kept.temperature:.2f} is applied. "
+        if kept and kept.temperature != 1
+        else "No temperature is applied. "
+    )
+    return shown + thresholds_data.why_not_choosable(view)
+
+
+def _confidence(scores: Scores, temperature: float) -> np.ndarray:
+    """Of the likeliest class, shape (N,), without NaN: at temperature 1 the file has it."""
+    found = (
+        scores.evaluation.rows["confidence"].to_numpy(dtype=np.float64)
+        if temperature == 1
+        else scores.confidence(temperature)
+    )
+    return found[np.isfinite(found)]
+
+
+def _draw_charts(split: str, before: Calibration, after: Calibration | None, confidence: np.ndarray) -> None:
+    is_dark = st.context.theme.type == "dark"
+    colors = charts.palette(is_dark)
+    color = colors.test if split == "test" else colors.eval
+    left, right = st.columns(2, gap="small")
+    with left, st.container(border=True, height="stretch"):
+        note = "each point holds equally many images; the diagonal is as sure as right"
+        card_head("Reliability", note)
+        st.plotly_chart(
+            reliability_figure(before.bins, after.bins if after else None, color=color, is_dark=is_dark),
+            theme="streamlit", config=charts.CONFIG, key="calibration_reliability",
+            alt="Accuracy by confidence; the table below holds the error.",
+        )  # fmt: skip
+    with right, st.container(border=True, height="stretch"):
+        card_head("Confidence", "of the likeliest class" + (", after the temperature" if after else ""))
+        st.plotly_chart(
+            confidence_figure(confidence, accuracy=before.accuracy or 0.0, color=color, is_dark=is_dark),
+            theme="streamlit", config=charts.CONFIG, key="calibration_confidence",
+            alt="How many images each confidence has.",
+        )  # fmt: skip
+    dropped = thresholds_data.dropped_words(before.num_dropped)
+    if dropped:
+        st.markdown(f":small[:gray[{dropped}]]")
+
+
+def _draw_figures(
+    view: View, scores: Scores, fitted: Temperature, before: Calibration, after: Calibration | None
+) -> None:
+    """The table; test stands beside eval once it was opened, where the temperature is fitted."""
+    split = scores.evaluation.split
+    pairs = {split: (before, after)}
+    test = thresholds_data.read_test(view) if thresholds_data.is_choosable(view) else None
+    if test is not None:
+        own = test.calibration(fitted.value) if after else None
+        pairs["test"] = test.calibration(1.0), own
+    note = "fitted on eval, judged on test" if test is not None and after else ""
+    title = f"Temperature {fitted.value:.2f}" if after else "Figures"
+    card_head(title, note)
+    if fitted.reason:
+        st.markdown(f":gray[No temperature is fitted: {fitted.reason}.]")
+    elif after is not None:
+        verdict = "surer than right, so it is made less sure" if fitted.value > 1 else (
+            "less sure than right, so it is made surer"
+        )  # fmt: skip
+        st.markdown(f":gray[Logits are divided by it. The model was {verdict}; no answer changes.]")
+    _draw_table(pairs)
+    if test is not None and after is not None:
+        found = _judged(test, fitted.value)
+        if found is not None:
+            st.markdown(_judgement(found))
+    st.markdown(f":small[:gray[{ABOUT}]]")
+
+
+def _draw_table(pairs: dict[str, tuple[Calibration, Calibration | None]]) -> None:
+    columns: dict[str, list[str | None]] = {"": [title for title, _ in _figures(None)]}
+    for split, (before, after) in pairs.items():
+        size = formats.count(before.num_images)
+        if after is None:
+            columns[f"{split}, {size} images"] = [words for _, words in _figures(before)]
+            continue
+        columns[f"{split} before, {size} images"] = [words for _, words in _figures(before)]
+        columns[f"{split} after"] = [words for _, words in _figures(after)]
+    right = st.column_config.TextColumn(alignment="right")
+    st.dataframe(
+        pd.DataFrame(columns), hide_index=True, height="content", key="calibration_figures",
+        placeholder=formats.NOTHING, column_config={name: right for name in columns if name},
+    )  # fmt: skip
+
+
+def _figures(found: Calibration | None) -> list[tuple[str, str | None]]:
+    """Title and words of each figure; None for what is not known."""
+    one = found or measure_confidence(np.zeros(0), np.zeros(0, dtype=bool), np.zeros(0))
+    return [
+        ("Expected calibration error", _points(one.ece)),
+        ("The same, class by class", _points(one.ece_classwise)),
+        ("Brier score", None if one.brier is None else f"{one.brier:.4f}"),
+        ("Log loss", None if one.log_loss is None else f"{one.log_loss:.4f}"),
+        ("Mean confidence", _percent(one.mean_confidence)),
+        ("Accuracy", _percent(one.accuracy)),
+    ]
+
+
+def _judgement(found: Change) -> str:
+    """Whether the temperature helps on test, in words."""
+    between = f"{found.low:+.4f} to {found.high:+.4f}".replace("-", "−")
+    change = f"{found.difference:+.4f}".replace("-", "−")
+    verdict = (
+        "**It helps on test**" if found.high < 0
+        else "**It does harm on test**" if found.low > 0
+        else "**It is not shown to help on test**"
+    )  # fmt: skip
+    return f"{verdict}: log loss {change}, 95 % interval {between}."
+
+
+def _draw_verbs(view: View, scores: Scores, fitted: Temperature, kept: Decision | None) -> None:
+    saved = kept.temperature if kept else 1.0
+    has_thresholds = kept is not None and not kept.takes_likeliest
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            "Save temperature", type="primary", icon=":material/save:", key="calibration_save",
+            disabled=fitted.value == 1 or abs(saved - fitted.value) < 1e-9,
+            help="Try it, `superft predict` and the published card use it from then on.",
+        ) and _save(view, scores, kept, fitted.value):  # fmt: skip
+            st.rerun()
+        if st.button(
+            "Reset", icon=":material/restart_alt:", key="calibration_reset", disabled=saved == 1,
+            help="Back to temperature 1; saved thresholds are taken back with it.",
+        ) and _save(view, scores, kept, 1.0):  # fmt: skip
+            st.rerun()
+        words = f"Saved: temperature {saved:.2f}." if saved != 1 else "No temperature is saved."
+        st.markdown(f":small[:gray[{words}]]")
+    if has_thresholds and abs(saved - fitted.value) > 1e-9:
+        messages.note(
+            "The saved thresholds were chosen at the saved temperature.",
+            "Another one takes them back: choose them again under Thresholds.",
+        )
+
+
+def _save(view: View, scores: Scores, kept: Decision | None, temperature: float) -> bool:
+    """Saves a temperature, without thresholds that were chosen at another. Returns whether it could be."""
+    record, store = view.record, readers.store()
+    start = kept or plain_decision(scores.evaluation.class_names, scores.measured.chosen_on)
+    decision = replace(start.without_thresholds(), temperature=temperature)
+    try:
+        if decision.is_plain and decision.costs_fp is None and decision.costs_fn is None:
+            decisions.remove(store, record, by="page")
+        else:
+            test = thresholds_data.read_test(view)
+            by_split = {"eval": scores.measured, "test": test and test.measured}
+            decisions.save(store, record, decision, by_split, by="page")
+    except SuperFTError as error:
+        messages.show(error)
+        return False
+    state.change_operating_point(record.run_id, None)
+    return True
+
+
+def _draw_without_logits(view: View) -> None:
+    """What confidence and loss tell, which every prediction file has."""
+    rows = view.evaluation.rows
+    found = measure_confidence(
+        rows["confidence"].to_numpy(dtype=np.float64), rows["is_right"].to_numpy(),
+        rows["loss"].to_numpy(dtype=np.float64),
+    )  # fmt: skip
+    confidence = rows["confidence"].to_numpy(dtype=np.float64)
+    _draw_charts(view.evaluation.split, found, None, confidence[np.isfinite(confidence)])
+    with st.container(border=True):
+        card_head("Figures", "")
+        _draw_table({view.evaluation.split: (found, None)})
+    thresholds_data.draw_incomplete(view, "Brier score and temperature")
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _judge(key: tuple[str, int], temperature: float, _scores: Scores) -> Change | None:
+    return judge_temperature(_scores.logits, _scores.labels, temperature)
+
+
+def _judged(scores: Scores, temperature: float) -> Change | None:
+    return _judge(scores.key, temperature, scores)
+
+
+def _points(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f} points"
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else formats.percent(share)
