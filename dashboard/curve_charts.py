@@ -133,13 +133,14 @@ def confidence_figure(confidence: np.ndarray, *, accuracy: float, color: str, is
     lay_out(figure, is_dark, HEIGHT)
     top = float(shares.max(initial=1)) * 1.22
     mean = float(confidence.mean()) if len(confidence) else 0.0
-    for name, value, dash, height in (
-        ("accuracy", accuracy, "dash", 0.97), ("mean confidence", mean, "solid", 0.89),
+    side = "right" if max(mean, accuracy) > 0.5 else "left"  # so that the words stay inside
+    beside = min(mean, accuracy) if side == "right" else max(mean, accuracy)  # and no line crosses them
+    for name, value, dash, mark, height in (
+        ("accuracy", accuracy, "dash", "╌╌", 0.97), ("mean confidence", mean, "solid", "──", 0.89),
     ):  # fmt: skip
-        side = "right" if value > 0.5 else "left"  # so that the words stay inside
         figure.add_vline(x=100 * value, line={"color": colors.text, "width": 1.4, "dash": dash})
         figure.add_annotation(
-            x=100 * value, y=top * height, text=f"{name} {100 * value:.1f} %", showarrow=False,
+            x=100 * beside, y=top * height, text=f"{mark} {name} {100 * value:.1f} %", showarrow=False,
             xanchor=side, xshift=-5 if side == "right" else 5, font={"color": colors.text, "size": 12},
         )  # fmt: skip
     figure.update_layout(hovermode="closest", margin=_MARGIN, bargap=0)

@@ -15,7 +15,7 @@ from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config
 from superft_hf.engine import control
 from superft_hf.errors import DataNotFoundError, StateError
-from superft_hf.evaluation.label_errors import all_probabilities, require_room
+from superft_hf.evaluation.label_errors import Probabilities, require_room
 from superft_hf.evaluation.prediction_files import read_class_names, read_logits, read_numbers, read_texts
 from superft_hf.kinship import relatives
 from superft_hf.preflight.report import Progress
@@ -90,7 +90,7 @@ class OutOfSample:
     class_names: tuple[str, ...]
     labels: np.ndarray
     predictions: np.ndarray
-    probabilities: np.ndarray
+    probabilities: Probabilities
     run_ids: tuple[str, ...]
     run_numbers: np.ndarray
     steps: tuple[int, ...]
@@ -214,7 +214,7 @@ def out_of_sample(store: RunStore, folds: FoldRuns) -> OutOfSample:
         class_names=names.pop(),
         labels=np.concatenate([one["label"].to_numpy(dtype=np.int64) for one in numbers]),
         predictions=np.concatenate([one["prediction"].to_numpy(dtype=np.int64) for one in numbers]),
-        probabilities=np.concatenate([all_probabilities(read_logits(path)) for path in files]),
+        probabilities=Probabilities(*(read_logits(path) for path in files)),
         run_ids=tuple(run.run_id for run in folds.done),
         run_numbers=np.repeat(np.arange(len(sizes)), sizes),
         steps=tuple(steps),

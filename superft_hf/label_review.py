@@ -10,7 +10,7 @@ import pandas as pd
 
 from superft_hf import folds
 from superft_hf.evaluation import prediction_files
-from superft_hf.evaluation.label_errors import Suspects, all_probabilities, require_room, suspects
+from superft_hf.evaluation.label_errors import Probabilities, Suspects, require_room, suspects
 from superft_hf.paths import RunPaths
 from superft_hf.store import RunStore
 
@@ -54,7 +54,7 @@ def of_evaluation(paths: RunPaths, run_id: str, split: str, step: int) -> Review
     path = paths.prediction_file(split, step)
     numbers, names = prediction_files.read_numbers(path), tuple(prediction_files.read_class_names(path))
     require_room(len(numbers), len(names))
-    found = suspects(numbers["label"].to_numpy(), all_probabilities(prediction_files.read_logits(path)))
+    found = suspects(numbers["label"].to_numpy(), Probabilities(prediction_files.read_logits(path)))
     positions = _doubtful(found)
     places = pd.DataFrame({"run_id": run_id, "split": split, "step": step, "row": positions})
     texts = prediction_files.read_texts(path, positions.tolist())

@@ -9,6 +9,7 @@ from superft_hf.evaluation import decision
 from superft_hf.evaluation.decision import ChosenOn, Decision
 from superft_hf.records import LOOKED_AT_TEST, Failure, RunState
 from superft_hf.store import RunStore
+from tests.factories import held_supervisor
 
 pytest_plugins = ["tests.cli_fixtures"]
 
@@ -60,7 +61,8 @@ def test_show_json__is_a_look_unless_it_is_without_test(superft, store, run, cap
 
 def test_show_json__of_a_run_without_test_figures_notes_nothing(superft, store, config_of, capsys):
     live = store.create_run(config_of("x"), by="test", state=RunState.STARTING)
-    assert superft("show", live.run_id, "--json") == 0
+    with held_supervisor(store):
+        assert superft("show", live.run_id, "--json") == 0
     assert json.loads(capsys.readouterr().out)["vault"] is None and looks(store, live.run_id) == []
 
 

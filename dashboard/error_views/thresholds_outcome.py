@@ -68,15 +68,16 @@ def draw_classes(scores: Scores, decision: Decision) -> None:
     wrong = after.matrix[:, :-1].copy()
     np.fill_diagonal(wrong, 0)
     most = wrong.argmax(axis=1)
+    shares = {
+        "Recall": after.recall, "Recall before": before.recall,
+        "Precision": after.precision, "Precision before": before.precision,
+    }  # fmt: skip
     table = pd.DataFrame(
         {
             "Class": [names[one] for one in order],
-            "Threshold": [f"{decision.limits[one]:.{digits}f}" for one in order],
+            "Threshold": [f"{one:.{digits}f}" for one in np.asarray(decision.limits)[order]],
             "Images": [formats.count(support[one]) for one in order],
-            "Recall": [_share(after.recall[one]) for one in order],
-            "Recall before": [_share(before.recall[one]) for one in order],
-            "Precision": [_share(after.precision[one]) for one in order],
-            "Precision before": [_share(before.precision[one]) for one in order],
+            **{name: [_share(one) for one in values[order]] for name, values in shares.items()},
             "Not sure": [formats.count(after.abstained[one]) for one in order],
             "Most often taken for": [
                 f"{names[most[one]]}, {wrong[one, most[one]]:,} ×" if wrong[one, most[one]] else None

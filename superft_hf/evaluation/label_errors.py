@@ -8,7 +8,7 @@ the label and the likeliest other class. Doubt is no proof: a rare but right ima
 N is the number of images, C the number of classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from superft_hf.errors import DataError
 from superft_hf.evaluation.prediction_files import Logits
 from superft_hf.words import percent
 
-MAX_VALUES = 150_000_000
-"""Probabilities that are looked at at once: 600 MB."""
+MAX_VALUES = 1_000_000_000
+"""Probabilities that are looked at: some ten seconds."""
 
 _VALUES_AT_ONCE = 4_000_000
 
@@ -63,13 +63,41 @@ class Suspects:
         return f"{found}; images labelled {name} get {percent(usual)} on average"
 
 
-def suspects(labels: np.ndarray, probabilities: np.ndarray) -> Suspects:
+class Probabilities:
+    """Out-of-sample probabilities, made from logits block by block: all of them may be gigabytes.
+
+    Args:
+        parts: The logits of N images in one or several parts, one after the other, of equal classes.
+
+    Attributes:
+        shape: (N, C).
+    """
+
+    def __init__(self, *parts: Logits) -> None:
+        self._parts = parts
+        self.shape = (sum(len(one.values) for one in parts), parts[0].num_classes)
+
+    def whole(self) -> np.ndarray:
+        """All of them, shape (N, C), float32."""
+        return np.concatenate([block for _, block in self.blocks()])
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows, and their probabilities of shape (n, C), float32; 0 for classes that were not kept."""
+        start, size = 0, max(1, _VALUES_AT_ONCE // self.shape[1])
+        for one in self._parts:
+            for begin in range(0, len(one.values), size):
+                found = one.probabilities(slice(begin, begin + size))
+                yield slice(start, start + len(found)), found
+                start += len(found)
+
+
+def suspects(labels: np.ndarray, probabilities: Probabilities | np.ndarray) -> Suspects:
     """Ranks images by how doubtful their labels are.
 
     Args:
         labels: Class ids of shape (N,).
-        probabilities: Of runs that did not see these images in training, shape (N, C), float32; 0 for classes
-            that were not kept. Rows with NaN are dropped.
+        probabilities: Of runs that did not see these images in training, shape (N, C). Rows with NaN are
+            dropped.
 
     Returns:
         The ranking; no issues where there are fewer than two images or labels of one class only, since then
@@ -79,16 +107,17 @@ def suspects(labels: np.ndarray, probabilities: np.ndarray) -> Suspects:
         DataError: If there are more than MAX_VALUES probabilities.
     """
     require_room(*probabilities.shape)
-    is_finite = np.isfinite(probabilities).all(axis=1)
+    is_finite, columns = _columns(labels, probabilities)
     positions = np.flatnonzero(is_finite)
-    num_dropped = len(labels) - len(positions)
-    if num_dropped:
-        labels, probabilities = labels[positions], probabilities[positions]
-    usual = _usual(labels, probabilities)
-    table = _table(positions, labels, probabilities)
-    num_issues = _count(labels, probabilities)
+    kept = {name: values[positions] for name, values in columns.items()}
+    order = np.argsort(kept["quality"], kind="stable")
+    table = pd.DataFrame(
+        {"position": positions[order], **{name: values[order] for name, values in kept.items()}}
+    )
+    num_issues = _count(labels, probabilities, is_finite)
     table["is_issue"] = np.arange(len(table)) < num_issues
-    return Suspects(table, num_issues, num_dropped, usual)
+    usual = _usual(kept["label"], kept["label_probability"], probabilities.shape[1])
+    return Suspects(table, num_issues, len(labels) - len(positions), usual)
 
 
 def require_room(num_images: int, num_classes: int) -> None:
@@ -100,51 +129,56 @@ def require_room(num_images: int, num_classes: int) -> None:
         )
 
 
-def all_probabilities(logits: Logits) -> np.ndarray:
-    """Probabilities of all classes, shape (N, C), float32; 0 for classes whose logit was not kept."""
-    kept = np.exp(logits.log_probabilities)
-    if logits.ids is None:
-        return kept
-    found = np.zeros((len(kept), logits.num_classes), dtype=np.float32)
-    np.put_along_axis(found, logits.ids, kept, axis=1)
-    return found
-
-
-def _table(positions: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
-    """Every column but is_issue."""
-    own = probabilities[np.arange(len(labels)), labels]
-    suggested = np.zeros(len(labels), dtype=np.int64)
-    other = np.zeros(len(labels), dtype=np.float32)
+def _blocks(probabilities: Probabilities | np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of rows that may be changed in place."""
+    if isinstance(probabilities, Probabilities):
+        yield from probabilities.blocks()
+        return
     size = max(1, _VALUES_AT_ONCE // probabilities.shape[1])
-    for start in range(0, len(labels), size):  # a copy of all would double the memory
-        part = slice(start, start + size)
-        others = probabilities[part].copy()
-        rows = np.arange(len(others))
-        others[rows, labels[part]] = -1.0
-        suggested[part] = others.argmax(axis=1)
-        other[part] = np.maximum(others[rows, suggested[part]], 0)
-    quality = (own - other + 1) / 2  # cleanlab's normalized margin
-    order = np.argsort(quality, kind="stable")
+    for start in range(0, len(probabilities), size):
+        yield slice(start, start + size), probabilities[start : start + size].copy()
+
+
+def _columns(
+    labels: np.ndarray, probabilities: Probabilities | np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Whether each row is finite, and the columns of the table that follow from a row alone."""
+    count = len(labels)
+    is_finite = np.zeros(count, dtype=bool)
+    suggested = np.zeros(count, dtype=np.int32)
+    own, other = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
+    for part, block in _blocks(probabilities):
+        rows = np.arange(len(block))
+        is_finite[part] = np.isfinite(block).all(axis=1)
+        own[part] = block[rows, labels[part]]
+        block[rows, labels[part]] = -1.0
+        suggested[part] = block.argmax(axis=1)
+        other[part] = np.maximum(block[rows, suggested[part]], 0)
     columns = {
-        "position": positions, "label": labels.astype(np.int32), "suggested": suggested.astype(np.int32),
-        "quality": quality.astype(np.float32), "label_probability": own.astype(np.float32),
-        "suggested_probability": other.astype(np.float32),
+        "label": labels.astype(np.int32), "suggested": suggested,
+        "quality": (own - other + 1) / 2,  # cleanlab's normalized margin
+        "label_probability": own, "suggested_probability": other,
     }  # fmt: skip
-    return pd.DataFrame({name: values[order] for name, values in columns.items()})
+    return is_finite, columns
 
 
-def _usual(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    num_classes = probabilities.shape[1]
+def _usual(labels: np.ndarray, own: np.ndarray, num_classes: int) -> np.ndarray:
     counts = np.bincount(labels, minlength=num_classes)
-    own = probabilities[np.arange(len(labels)), labels]
     sums = np.bincount(labels, weights=own, minlength=num_classes)
     return np.divide(sums, counts, out=np.full(num_classes, np.nan), where=counts > 0).astype(np.float32)
 
 
-def _count(labels: np.ndarray, probabilities: np.ndarray) -> int:
+def _count(labels: np.ndarray, probabilities: Probabilities | np.ndarray, is_finite: np.ndarray) -> int:
     """How many labels are wrong, by cleanlab's estimate."""
-    if len(np.unique(labels)) < 2:
+    if len(np.unique(labels[is_finite])) < 2:
         return 0
-    from cleanlab.count import num_label_issues  # takes two seconds, and no page needs it at first
+    # Takes a second or two, and no page needs it at first.
+    from cleanlab.experimental.label_issues_batched import LabelInspector
 
-    return int(num_label_issues(labels, probabilities))
+    inspector = LabelInspector(num_class=probabilities.shape[1], verbose=False, store_results=False, n_jobs=1)
+    for learn in (inspector.update_confident_thresholds, inspector.score_label_quality):
+        for part, block in _blocks(probabilities):
+            rows = is_finite[part]
+            if rows.any():
+                learn(labels[part][rows], block[rows])
+    return int(inspector.get_num_issues(silent=True))

@@ -71,6 +71,15 @@ class Logits:
         found = self.ids == label
         return np.where(found, np.exp(self.log_probabilities), 0).sum(axis=1, dtype=np.float32)
 
+    def probabilities(self, rows: slice) -> np.ndarray:
+        """Of all classes and some rows, shape (n, C), dtype float32; 0 for classes that are not kept."""
+        kept = np.exp(self.values[rows] - self._normalizer[rows][:, None])
+        if self.ids is None:
+            return kept
+        found = np.zeros((len(kept), self.num_classes), dtype=np.float32)
+        np.put_along_axis(found, self.ids[rows], kept, axis=1)
+        return found
+
     @cached_property
     def _normalizer(self) -> np.ndarray:
         """Logarithm of the sum of exp(logit) over all C classes, shape (N,).

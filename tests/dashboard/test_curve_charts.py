@@ -74,5 +74,6 @@ def test_confidence__shares_and_the_two_means(confidence):
     assert sum(bars.y) == pytest.approx(100 if len(confidence) else 0)
     assert sum(one[1] for one in bars.customdata) == len(confidence)
     mean = confidence.mean() if len(confidence) else 0
-    assert words(figure) == ["accuracy 75.0 %", f"mean confidence {100 * mean:.1f} %"]
+    assert words(figure) == ["╌╌ accuracy 75.0 %", f"── mean confidence {100 * mean:.1f} %"]
+    assert len({note.x for note in figure.layout.annotations}) == 1  # side by side with no line between
     assert [line.x0 for line in figure.layout.shapes] == pytest.approx([75, 100 * mean])

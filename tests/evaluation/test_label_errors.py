@@ -6,7 +6,7 @@ from scipy.special import softmax
 
 from superft_hf.errors import DataError
 from superft_hf.evaluation import label_errors
-from superft_hf.evaluation.label_errors import all_probabilities, require_room, suspects
+from superft_hf.evaluation.label_errors import Probabilities, require_room, suspects
 from superft_hf.evaluation.prediction_files import read_logits, write_predictions
 
 
@@ -109,7 +109,7 @@ def test_only_the_highest_logits_of_many_classes_are_enough(tmp_path):
         path, example_ids=[str(row) for row in range(3000)], images=[""] * 3000, labels=labels,
         logits=np.log(probabilities), is_full=False, class_names=[f"class {label}" for label in range(300)],
     )  # fmt: skip
-    sparse = all_probabilities(read_logits(path))
+    sparse = Probabilities(read_logits(path)).whole()
     assert sparse.shape == (3000, 300) and ((sparse > 0).sum(axis=1) == 20).all()
     kept = sparse > 0
     assert np.allclose(sparse[kept], probabilities[kept], atol=1e-5)
@@ -126,7 +126,7 @@ def test_all_logits_give_their_softmax(tmp_path):
         path, example_ids=[str(row) for row in range(50)], images=[""] * 50, labels=np.zeros(50, dtype=int),
         logits=logits, is_full=True, class_names=list("abcdefg"),
     )  # fmt: skip
-    assert np.allclose(all_probabilities(read_logits(path)), softmax(logits, axis=1), atol=1e-6)
+    assert np.allclose(Probabilities(read_logits(path)).whole(), softmax(logits, axis=1), atol=1e-6)
 
 
 def test_too_many_probabilities_are_refused_in_a_sentence(monkeypatch):
@@ -135,3 +135,17 @@ def test_too_many_probabilities_are_refused_in_a_sentence(monkeypatch):
         require_room(101, 10)
     with pytest.raises(DataError, match="too many"):
         suspects(np.zeros(101, dtype=np.int64), np.full((101, 10), 0.1, dtype=np.float32))
+
+
+@pytest.mark.parametrize("num_classes", [2, 7, 40])
+def test_the_number_is_that_of_cleanlab_on_all_at_once(num_classes, monkeypatch):
+    from cleanlab.count import num_label_issues
+
+    monkeypatch.setattr(label_errors, "_VALUES_AT_ONCE", 50 * num_classes)
+    generator = np.random.default_rng(num_classes)
+    labels = generator.integers(0, num_classes, 900)
+    true = np.where(generator.random(900) < 0.1, generator.integers(0, num_classes, 900), labels)
+    logits = generator.normal(size=(900, num_classes)) + 4 * np.eye(num_classes)[true]
+    probabilities = softmax(logits, axis=1).astype(np.float32)
+    found = suspects(labels, probabilities)
+    assert found.num_issues == num_label_issues(labels, probabilities) > 0
