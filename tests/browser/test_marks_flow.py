@@ -3,6 +3,7 @@
 import csv
 import io
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -77,3 +78,5 @@ def test_a_mark_is_made_exported_and_obeyed_by_a_new_run(page, serve, home):
     assert train_ids(store, new) == before - {mark.example_id}
     assert store.get_run(new.run_id).facts["counts"]["train"] == len(before) - 1
     assert not page.get_by_text("Traceback").count()
+    processes = store.read_processes(new.run_id)
+    wait_until(lambda: [one.pid for one in processes if psutil.pid_exists(one.pid)], [])
