@@ -35,6 +35,11 @@ _WORDS = {
 _WHO = {
     "page": "a person, on the page",
     "command line": "a person, by command line",
+    "show": "a person, by superft show",
+    "show --json": "a script or a person, by superft show --json",
+    "report": "a person, in a report",
+    "slices": "a person, by superft slices",
+    "demo": "the demo",
     "supervisor": "the supervisor",
     "worker": "the worker",
 }

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import close_look, formats, messages, readers, state
+from dashboard import close_look, formats, messages, readers, reporting, state
 from dashboard.compare_views import (
     baseline,
     changes,
@@ -47,6 +47,7 @@ def draw_page() -> None:
             split = sides.choose_split()
             made = sides.make(records, split)
             _swap(run_ids)
+            reporting.draw_button(list(dict.fromkeys(run_ids)), "compare")
     if unknown:
         messages.note(
             f"{formats.counted(len(unknown), 'run')} of the link is not here.", "It may have been deleted."

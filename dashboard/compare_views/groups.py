@@ -28,10 +28,14 @@ def seed_of(run_id: str) -> int | None:
 
 
 def evaluated(run_ids: Sequence[str]) -> list[RunRecord]:
-    """Those that are finished with an eval accuracy: a run that still trains would drag the mean down."""
+    """Those that are finished with an eval accuracy: a run that still trains would drag the mean down.
+
+    Of runs with the same seed the newest alone: a repetition says nothing about chance.
+    """
     known = {record.run_id: record for record in readers.run_list()}
     records = [known[one] for one in run_ids if one in known]
-    return [one for one in records if one.accuracy is not None and not one.is_unfinished]
+    done = [one for one in records if one.accuracy is not None and not one.is_unfinished]
+    return list({seed_of(one.run_id): one for one in done}.values())
 
 
 def summary(run_ids: Sequence[str]) -> SeedSummary | None:

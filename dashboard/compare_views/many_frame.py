@@ -69,6 +69,8 @@ def settings_of(frame: pd.DataFrame) -> list[str]:
 def fold_seeds(frame: pd.DataFrame, groups: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
     """Runs that differ only in their seed as one row: `name (3 seeds)`, each figure as its mean.
 
+    Of runs with the same seed the newest alone counts: a repetition says nothing about chance.
+
     Args:
         frame: As `make_frame` gives it.
         groups: For each run, the runs of its group.
@@ -82,6 +84,7 @@ def fold_seeds(frame: pd.DataFrame, groups: Mapping[str, tuple[str, ...]]) -> pd
         row = part.iloc[-1].to_dict()  # the runs come newest first: this is the one that began the group
         # A run that still trains would drag the mean down.
         counted = part[part["is_done"]] if part["is_done"].any() else part
+        counted = counted.drop_duplicates(SEED) if SEED in counted else counted.head(1)
         accuracies = [one / 100 for one in counted["accuracy"] if math.isfinite(one)]
         row["run_ids"] = tuple(part["run_id"])
         row["words"] = mean_in_words(summarise(accuracies)) if accuracies else formats.NOTHING

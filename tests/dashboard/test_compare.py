@@ -328,6 +328,7 @@ def test_delta__a_thousand_classes(open_page, store):
 
 
 def test_seeds__mean_and_deviation_and_the_test_between_two_groups(open_page, store):
+    make_completed_run(store, "small", hidden=6, epochs=2, seed=1)  # an earlier run of the same seed
     small = [make_completed_run(store, "small", hidden=10, epochs=2, seed=one) for one in (1, 2, 3)]
     large = [make_completed_run(store, "large", epochs=2, learning_rate=0.006, seed=one) for one in (1, 2)]
     app = open_page("compare", {"compare_view": SEEDS}, runs=link(small[0], large[0]))
@@ -383,3 +384,9 @@ def test_of_comparison__no_clear_difference():
     )
     assert "p = 1.000" in headlines.comparison_method(found, (100, 100))
     assert "100 images that both evaluated (of 120 and 100)" in headlines.comparison_method(found, (120, 100))
+
+
+def test_report__of_the_compared_runs_is_offered(open_page, store, pair):
+    app = open_page("compare", runs=link(*pair))
+    assert [one.label for one in app.get("download_button")][:2] == ["Report as HTML", "Tables as CSV"]
+    assert not app.exception

@@ -107,6 +107,23 @@ def test_fold_seeds__a_run_that_still_trains_does_not_drag_the_mean_down(store):
     assert folded["accuracy"].iloc[0] == pytest.approx(100 * done.accuracy)
 
 
+def test_fold_seeds__a_repeated_seed_counts_once_with_its_newest_run(store):
+    make_completed_run(store, "one", hidden=8, epochs=2, seed=1)
+    newer = make_completed_run(store, "one, again", hidden=32, epochs=2, seed=1)
+    other = make_completed_run(store, "one, seed 2", epochs=2, seed=2)
+    folded = fold_seeds(frame_of(store), seed_groups(store.read_config_values()))
+    assert folded["name"].tolist() == ["one (2 seeds)"] and len(folded["run_ids"].iloc[0]) == 3
+    assert folded["accuracy"].iloc[0] == pytest.approx(50 * (newer.accuracy + other.accuracy))
+
+
+def test_fold_seeds__repetitions_alone_have_no_deviation(store):
+    make_completed_run(store, "one", hidden=8, epochs=2)
+    newer = make_completed_run(store, "one, again", hidden=32, epochs=2)
+    folded = fold_seeds(frame_of(store), seed_groups(store.read_config_values()))
+    assert folded["name"].tolist() == ["one (1 seed)"] and "±" not in folded["words"].iloc[0]
+    assert folded["accuracy"].iloc[0] == pytest.approx(100 * newer.accuracy)
+
+
 def test_many__is_there_before_any_run_is_chosen(open_page, runs):
     app = open_page("compare")
     assert not app.exception
