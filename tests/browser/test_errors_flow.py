@@ -3,6 +3,8 @@
 Every time the pictures on the page are compared with those that the prediction file names.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,7 +150,7 @@ def check_epoch(page: Page, rows: pd.DataFrame, step: int, prediction: int) -> N
     wait_until(lambda: shown(page, "errors_worst_"), worst(wrong_of(rows), 20))
     matrix = confusion_matrix(rows["label"].to_numpy(), rows["prediction"].to_numpy(), 10)
     wait_until(lambda: numbers_in_the_cells(page), sorted(matrix[matrix > 0].tolist()))
-    assert f"step={step}" in page.url
+    expect(page).to_have_url(re.compile(f"step={step}"), timeout=TIMEOUT_MS)
 
 
 def look_closer(page: Page, rows: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """The main job by clicks alone: from an empty home to a completed run, and from a cell to its pictures."""
 
+import contextlib
 import io
 import time
 from collections.abc import Callable
@@ -9,12 +10,13 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from superft_hf.evaluation.classification import confusion_matrix
 from superft_hf.evaluation.prediction_files import read_predictions
 from superft_hf.records import RunState
 from superft_hf.store import RunStore
+from tests.browser.conftest import TIMEOUT_MS
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +37,16 @@ def start_digits(page: Page, url: str, epochs: int) -> None:
     field.press("Tab")
     page.get_by_role("button", name="Start", exact=True).click()
     page.wait_for_url("**/run?run=*")
+
+
+def open_errors(page: Page) -> None:
+    """Presses the button; again, when the page drew itself anew at that moment, since the run had ended."""
+    for timeout_ms in (10_000, TIMEOUT_MS):
+        page.get_by_role("button", name="Open errors").click()
+        with contextlib.suppress(TimeoutError):
+            page.wait_for_url("**/errors?run=*", timeout=timeout_ms)
+            return
+    page.wait_for_url("**/errors?run=*")
 
 
 def cell_position(
@@ -68,8 +80,7 @@ def test_from_an_empty_home_to_the_pictures_behind_a_cell(page, serve, home):
     store = RunStore(home)
     (record,) = store.list_runs()
     assert (record.state, record.num_train_epochs) == (RunState.COMPLETED, 1)
-    page.get_by_role("button", name="Open errors").click()
-    page.wait_for_url("**/errors?run=*")
+    open_errors(page)
     rows = read_predictions(store.run_paths(record.run_id).prediction_file("eval", record.best_step))
     matrix = confusion_matrix(rows["label"].to_numpy(), rows["prediction"].to_numpy(), 10)
     np.fill_diagonal(matrix, 0)
