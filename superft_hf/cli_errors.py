@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from superft_hf import vault
 from superft_hf.cli_parser import Commands, add_command, add_run
 from superft_hf.cli_verbs import BY, find_run
-from superft_hf.cli_words import Call, plain, say, short, write_json, write_table
-from superft_hf.errors import ConfigError, HomeError, StateError
+from superft_hf.cli_words import STDOUT, Call, plain, say, short, write_csv, write_json, write_table
+from superft_hf.errors import ConfigError, StateError
 from superft_hf.evaluation.prediction_files import read_class_names
 from superft_hf.evaluation.prediction_filter import Filter, Outcome
 from superft_hf.records import RunRecord, RunState
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 _SHOWN = 20
-_STDOUT = Path("-")
 _SORTS = ("loss", "confidence", "margin")
 
 
@@ -84,7 +82,7 @@ def errors(asked: argparse.Namespace, call: Call) -> int:
     images = prediction_query.table(path, positions[:limit], marks)
     total = prediction_query.count(path)
     if asked.csv is not None:
-        _write_csv(asked.csv, images)
+        write_csv(asked.csv, images.write_csv(), counted(len(images), "image"))
     if asked.json:
         write_json(_as_json(record, asked.split, step, images, len(positions), total))
         return 0
@@ -108,7 +106,7 @@ def _check(asked: argparse.Namespace) -> None:
         and asked.min_confidence > asked.max_confidence
     ):
         raise ConfigError("--min-confidence is above --max-confidence.", hint="Exchange them.")
-    if asked.json and asked.csv == _STDOUT:
+    if asked.json and asked.csv == STDOUT:
         raise ConfigError("--json and --csv - both write to the terminal.", hint="Give the CSV a file.")
     if asked.limit is not None and asked.limit < 1:
         raise ConfigError(f"--limit {asked.limit} shows nothing.", hint="Give 1 or more.")
@@ -185,21 +183,6 @@ def _write_images(images: "pl.DataFrame", store: RunStore, record: RunRecord) ->
         for row in images.to_dicts()
     ]
     write_table(["example_id", "true", "predicted", "confidence", "loss", "mark", "image"], rows)
-
-
-def _write_csv(path: Path, images: "pl.DataFrame") -> None:
-    text = images.write_csv()
-    if path == _STDOUT:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise HomeError(
-            f"The file {path} cannot be written: {error.strerror or error}.", hint="Choose another place."
-        ) from error
-    say(f"{counted(len(images), 'image')} written to {path}.")
 
 
 def _found_words(

@@ -8,8 +8,8 @@ import pandas as pd
 
 from superft_hf.cli_parser import Commands, add_command, add_run
 from superft_hf.cli_verbs import find_run
-from superft_hf.cli_words import Call, say, short, write_json, write_table
-from superft_hf.errors import ConfigError, DataNotFoundError, HomeError, StateError
+from superft_hf.cli_words import Call, say, short, write_csv, write_json, write_table
+from superft_hf.errors import ConfigError, DataNotFoundError, StateError
 from superft_hf.evaluation import history
 from superft_hf.evaluation.history import Answers, Group
 from superft_hf.evaluation.prediction_files import read_class_names, read_texts
@@ -44,8 +44,7 @@ def history_of(asked: argparse.Namespace, call: Call) -> int:
     answers = _read(record, paths, asked.until)
     if asked.csv is not None:
         images = _images(paths, answers, asked.list)
-        _write_csv(images, asked.csv)
-        say(f"{counted(len(images), 'image')} written to {asked.csv}.")
+        write_csv(asked.csv, images.to_csv(index=False), counted(len(images), "image"))
     if asked.json:
         write_json(_as_json(record, paths, answers, asked.list))
     elif asked.list:
@@ -112,15 +111,6 @@ def _images(paths: RunPaths, answers: Answers, name: str | None) -> pd.DataFrame
             "disagreement": history.disagreement(answers)[columns].round(4),
         }
     )
-
-
-def _write_csv(images: pd.DataFrame, path: Path) -> None:
-    try:
-        images.to_csv(path, index=False)
-    except OSError as error:
-        raise HomeError(
-            f"The file {path} cannot be written: {error.strerror or error}.", hint="Choose another place."
-        ) from error
 
 
 def _as_json(record: RunRecord, paths: RunPaths, answers: Answers, name: str | None) -> dict[str, Any]:

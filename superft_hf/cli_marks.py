@@ -1,22 +1,20 @@
 """The commands about marks on images: marks, mark, unmark, marks-import."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from superft_hf.cli_parser import Commands, add_command, add_run
 from superft_hf.cli_verbs import BY, find_run
-from superft_hf.cli_words import Call, plain, say, short, write_json, write_table
-from superft_hf.errors import ConfigError, DataError, DataNotFoundError, SuperFTError
+from superft_hf.cli_words import Call, plain, say, short, write_csv, write_json, write_table
+from superft_hf.errors import ConfigError, DataError, DataNotFoundError
 from superft_hf.mark_places import Seen, find_seen
 from superft_hf.marks_file import MAX_BYTES, from_csv, parse_kind, require_correction, to_csv
 from superft_hf.records import Mark, MarkKind, RunRecord
 from superft_hf.store import RunStore
 from superft_hf.words import NOTHING, counted
 
-_STDOUT = Path("-")
 _SHOWN_IDS = 5
 
 
@@ -59,7 +57,7 @@ def marks(asked: argparse.Namespace, call: Call) -> int:
         store = call.find_store()
     found = store.read_marks(data) if store else []
     if asked.csv is not None:
-        _write_csv(asked.csv, found)
+        write_csv(asked.csv, to_csv(found), counted(len(found), "mark"))
     if asked.json:
         write_json([asdict(one) for one in found])
     elif asked.csv is None and found:
@@ -159,20 +157,6 @@ def _write_marks(found: Sequence[Mark], *, with_data: bool) -> None:
         for one in found
     ]  # fmt: skip
     write_table(head, [[plain(cell) for cell in row] for row in rows])
-
-
-def _write_csv(path: Path, found: Sequence[Mark]) -> None:
-    text = to_csv(found)
-    if path == _STDOUT:
-        sys.stdout.write(text)
-        return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SuperFTError(
-            f"The file {path} cannot be written: {error.strerror or error}.", hint="Give another path."
-        ) from error
-    say(f"{counted(len(found), 'mark')} in {path}.")
 
 
 def _read(path: Path) -> str:

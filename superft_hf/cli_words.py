@@ -12,6 +12,7 @@ from typing import Any
 from superft_hf.config import DataConfig
 from superft_hf.engine import control
 from superft_hf.engine.launcher import Launcher
+from superft_hf.errors import HomeError
 from superft_hf.evaluation.intervals import wilson_interval
 from superft_hf.paths import HomePaths
 from superft_hf.preflight.smoke import SmokeResult
@@ -19,6 +20,9 @@ from superft_hf.records import Failure, Finding, ImageRef, Remedy, RunRecord, Ru
 from superft_hf.sources.load import shown_reference
 from superft_hf.store import RunStore
 from superft_hf.words import duration, interval, percent, size
+
+STDOUT = Path("-")
+"""The file name that stands for standard output."""
 
 _UNBOUNDED = ("loss", "log_loss", "learning_rate", "grad_norm")
 _SHOWN_IMAGES = 5
@@ -66,6 +70,30 @@ def stopped_hint(call: Call) -> str:
     if not status.is_stopped or status.pid is not None:
         return ""
     return f" The supervisor is stopped, so this waits until `{call.command('supervisor', 'start')}`."
+
+
+def write_csv(path: Path, text: str, written: str) -> None:
+    """Writes a table to a file, or to standard output for `-`.
+
+    Args:
+        path: Where to.
+        text: The table as CSV.
+        written: What it holds, for the message on stderr, such as `12 images`.
+
+    Raises:
+        HomeError: If the file cannot be written.
+    """
+    if path == STDOUT:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise HomeError(
+            f"The file {path} cannot be written: {error.strerror or error}.", hint="Choose another place."
+        ) from error
+    say(f"{written} written to {path}.")
 
 
 def write_json(value: Any) -> None:

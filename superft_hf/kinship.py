@@ -27,7 +27,18 @@ def family_key(values: Mapping[str, Any], but: Collection[str]) -> str:
         False
     """
     ignored = {NAME, *but}
-    kept = {
+    kept = {key: value for key, value in flat_settings(values).items() if key not in ignored}
+    return json.dumps(kept, sort_keys=True)
+
+
+def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration by dotted key.
+
+    Example:
+        >>> flat_settings({"name": "a", "training": {"seed": 1}})
+        {'name': 'a', 'training.seed': 1}
+    """
+    return {
         key: value
         for group, inner in values.items()
         for key, value in (
@@ -35,9 +46,7 @@ def family_key(values: Mapping[str, Any], but: Collection[str]) -> str:
             if isinstance(inner, Mapping)
             else ((group, inner),)
         )
-        if key not in ignored
     }
-    return json.dumps(kept, sort_keys=True)
 
 
 def relatives(run_id: str, all_values: Mapping[str, Mapping[str, Any]], but: Collection[str]) -> list[str]:

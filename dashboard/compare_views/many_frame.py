@@ -9,6 +9,7 @@ import pandas as pd
 
 from dashboard import formats
 from superft_hf.evaluation.seeds import mean_in_words, summarise
+from superft_hf.kinship import flat_settings
 from superft_hf.records import RunRecord
 from superft_hf.run_pairs import SEED, group_name
 
@@ -48,7 +49,7 @@ def make_frame(
     """
     rows = [_figures(one, accuracies.get(one.run_id, ()), losses.get(one.run_id, ())) for one in records]
     frame = pd.DataFrame(rows, columns=["run_id", "name", "data", "is_done", *FIGURES])
-    flat = [_flat(values.get(one.run_id, {})) for one in records]
+    flat = [flat_settings(values.get(one.run_id, {})) for one in records]
     for key in varying(flat):
         frame[key] = _column([one.get(key) for one in flat])
     return frame
@@ -132,18 +133,6 @@ def _figures(record: RunRecord, accuracies: Sequence[float], losses: Sequence[fl
 
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for group, inner in values.items()
-        for key, value in (
-            ((f"{group}.{name}", one) for name, one in inner.items())
-            if isinstance(inner, Mapping)
-            else ((group, inner),)
-        )
-    }
 
 
 def _hashable(value: Any) -> Any:

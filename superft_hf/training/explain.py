@@ -13,7 +13,6 @@ the network, not by its name, so that networks nobody listed here are explained 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,11 +26,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from superft_hf.errors import BadImageError, ModelError, ModelNotFoundError
+from superft_hf.errors import BadImageError, ModelError
 from superft_hf.sources.images import open_rgb
 from superft_hf.training.attention_rollout import MAX_PREFIX, attentions, patch_grid, rollout
 from superft_hf.training.image_classification.pixels import eval_pixels
 from superft_hf.training.image_classification.seen_box import Box, seen_box
+from superft_hf.training.inference import model_stamp
 
 GRAD_CAM, ROLLOUT, OCCLUSION = "Grad-CAM", "attention rollout", "occlusion"
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -81,7 +81,7 @@ def heat_map(
         BadImageError: If the bytes are no readable image.
         ModelNotFoundError: If the folder holds no model.
     """
-    model, processor = _load(model_folder, _stamp(model_folder))
+    model, processor = _load(model_folder, model_stamp(model_folder))
     try:
         image = open_rgb(encoded_image)
     except ValueError as error:
@@ -289,12 +289,3 @@ def _load(model_folder: str, stamp: float) -> tuple[PreTrainedModel, BaseImagePr
     options = {"attn_implementation": "eager", "dtype": torch.float32}
     model = AutoModelForImageClassification.from_pretrained(model_folder, **options).eval()
     return model, AutoImageProcessor.from_pretrained(model_folder)
-
-
-def _stamp(model_folder: str) -> float:
-    try:
-        return (Path(model_folder) / "config.json").stat().st_mtime
-    except OSError as error:
-        raise ModelNotFoundError(
-            f"There is no model in {model_folder}.", hint="Choose a run that is completed."
-        ) from error

@@ -52,7 +52,7 @@ def predict(model_folder: str, encoded_images: Sequence[bytes]) -> tuple[list[st
 
 def predict_images(model_folder: str, images: Sequence[Image.Image]) -> tuple[list[str], np.ndarray]:
     """As `predict`, for RGB images."""
-    model, processor = _load(model_folder, _stamp(model_folder))
+    model, processor = _load(model_folder, model_stamp(model_folder))
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     found = [np.zeros((0, len(names)), dtype=np.float32)]
     for start in range(0, len(images), BATCH):
@@ -69,7 +69,8 @@ def _load(model_folder: str, stamp: float) -> tuple[PreTrainedModel, BaseImagePr
     return model, AutoImageProcessor.from_pretrained(model_folder)
 
 
-def _stamp(model_folder: str) -> float:
+def model_stamp(model_folder: str) -> float:
+    """Changes when a folder's model is written anew; a cache key. Raises ModelNotFoundError."""
     try:
         return (Path(model_folder) / "config.json").stat().st_mtime
     except OSError as error:
