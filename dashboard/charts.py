@@ -5,8 +5,9 @@ fractions and leave as percent. Streamlit's own template gives the font, so ever
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -124,20 +125,21 @@ def line_figure(
         is_from_zero: Whether the y axis begins at 0.
     """
     drawn = [line for line in lines if np.isfinite(np.asarray(line.y, dtype=float)).any()]
-    figure = go.Figure()
-    lay_out(figure, is_dark, height)
     low, high = _value_range(drawn, is_from_zero)
+    end = x_end or max((_last(line)[0] for line in drawn), default=1.0)
+    margin = _name_margin([line.name for line in drawn])
+    figure = go.Figure()
+    lay_out(
+        figure, is_dark, height, margin={"l": 4, "r": margin, "t": _MARGIN_TOP, "b": _MARGIN_BOTTOM},
+        xaxis={
+            "range": [0, end * 1.005], "title": {"text": "epoch", "standoff": 4}, "hoverformat": ".2f",
+            "tickformat": "~g", "automargin": False,
+        },
+        yaxis={"range": [low, high], "nticks": 6, "tickformat": ",~g"},
+    )  # fmt: skip
     shifts = _label_shifts([_last(line)[1] for line in drawn], low, high, height)
     for line, shift in zip(drawn, shifts, strict=True):
         _add_line(figure, thinned(line), value_format, unit, shift)
-    end = x_end or max((_last(line)[0] for line in drawn), default=1.0)
-    margin = _name_margin([line.name for line in drawn])
-    figure.update_layout(margin={"l": 4, "r": margin, "t": _MARGIN_TOP, "b": _MARGIN_BOTTOM})
-    figure.update_xaxes(
-        range=[0, end * 1.005], title={"text": "epoch", "standoff": 4}, hoverformat=".2f", tickformat="~g",
-        automargin=False,
-    )  # fmt: skip
-    figure.update_yaxes(range=[low, high], nticks=6, tickformat=",~g")
     return figure
 
 
@@ -172,12 +174,13 @@ def bar_figure(names: Sequence[str], shares: Sequence[float], color: str, is_dar
             hovertemplate="%{customdata}: %{x:.1f} %<extra></extra>",
         )
     )  # fmt: skip
-    lay_out(figure, is_dark, 34 * len(names) + 12)
-    figure.update_layout(hovermode="closest", margin={"l": 4, "r": 52, "t": 4, "b": 4})
-    figure.update_xaxes(range=[0, 100], visible=False)
-    figure.update_yaxes(
-        range=[len(names) - 0.5, -0.5], tickvals=places, ticktext=labels, showgrid=False,
-        tickfont={"color": colors.text, "size": 12},
+    lay_out(
+        figure, is_dark, 34 * len(names) + 12, hovermode="closest", margin={"l": 4, "r": 52, "t": 4, "b": 4},
+        xaxis={"range": [0, 100], "visible": False},
+        yaxis={
+            "range": [len(names) - 0.5, -0.5], "tickvals": places, "ticktext": labels, "showgrid": False,
+            "tickfont": {"color": colors.text, "size": 12},
+        },
     )  # fmt: skip
     return figure
 
@@ -195,17 +198,36 @@ def shortened(name: str, length: int) -> str:
     return f"{name[:front]}…{name[-(length - 1 - front) :]}"
 
 
-def lay_out(figure: go.Figure, is_dark: bool, height: int) -> None:
-    """Gives a figure transparent papers, quiet fixed axes, no legend."""
+def lay_out(figure: go.Figure, is_dark: bool, height: int, **more: Any) -> None:
+    """Gives a figure transparent papers, quiet fixed axes, no legend.
+
+    Args:
+        figure: Without a layout of its own yet: lines across it and notes come afterwards.
+        is_dark: The theme.
+        height: In pixels.
+        more: Further parts of the layout, such as `xaxis`: dictionaries are merged into those of here.
+    """
     quiet = palette(is_dark).quiet
-    figure.update_layout(
-        height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", showlegend=False,
-        hovermode="x unified", dragmode=False, font={"size": 12, "color": quiet},
-    )  # fmt: skip
-    axis = {"fixedrange": True, "zeroline": False, "automargin": True}
-    words = {"tickfont": {"size": 12, "color": quiet}, "title_font": {"size": 12, "color": quiet}}
-    figure.update_xaxes(**axis, **words, showgrid=False, linecolor=AXIS, ticks="outside", tickcolor=AXIS)
-    figure.update_yaxes(**axis, **words, gridcolor=GRID, showline=False, ticks="")
+    words = {"size": 12, "color": quiet}
+    axis = {"fixedrange": True, "zeroline": False, "automargin": True, "tickfont": words,
+            "title": {"font": words}}  # fmt: skip
+    plain = {
+        "height": height, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "showlegend": False, "hovermode": "x unified", "dragmode": False, "font": words,
+        "xaxis": {**axis, "showgrid": False, "linecolor": AXIS, "ticks": "outside", "tickcolor": AXIS},
+        "yaxis": {**axis, "gridcolor": GRID, "showline": False, "ticks": ""},
+    }  # fmt: skip
+    # One assignment: update_layout, update_xaxes and update_yaxes take six times as long.
+    figure.layout = _merged(plain, more)
+
+
+def _merged(plain: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of both, those of `more` where both have one; dictionaries within likewise."""
+    found = dict(plain)
+    for name, value in more.items():
+        inside = plain.get(name)
+        found[name] = _merged(inside, value) if isinstance(inside, dict) else value
+    return found
 
 
 def _add_line(figure: go.Figure, line: Line, value_format: str, unit: str, shift: float) -> None:

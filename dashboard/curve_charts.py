@@ -6,6 +6,7 @@ leave free.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -56,25 +57,24 @@ class Mark:
 
 def roc_figure(curves: Sequence[Curve], *, mark: Mark | None, is_dark: bool) -> go.Figure:
     """False positive rate to the right, recall upwards; the diagonal is chance."""
-    figure = _square(curves, ("false positive rate, %", "recall, %"), is_dark)
-    _add_line(figure, [0, 100], [0, 100], AXIS, "dot")
-    _add_curves(figure, curves, "false positives %{x:.1f} %, recall %{y:.1f} %")
-    _add_names(figure, curves, is_at_right=True)
-    _add_mark(figure, mark, is_dark)
-    return figure
+    traces = [
+        _line([0, 100], [0, 100]),
+        *_curves(curves, "false positives %{x:.1f} %, recall %{y:.1f} %"),
+        *_ring(mark, is_dark),
+    ]
+    names = _names(curves, is_at_right=True)
+    return _square(traces, names, ("false positive rate, %", "recall, %"), is_dark)
 
 
 def precision_recall_figure(
     curves: Sequence[Curve], *, mark: Mark | None, prevalence: float | None, is_dark: bool
 ) -> go.Figure:
     """Recall to the right, precision upwards; the dotted line is what chance reaches: the class's share."""
-    figure = _square(curves, ("recall, %", "precision, %"), is_dark)
-    if prevalence is not None:
-        _add_line(figure, [0, 100], [100 * prevalence, 100 * prevalence], AXIS, "dot")
-    _add_curves(figure, curves, "recall %{x:.1f} %, precision %{y:.1f} %")
-    _add_names(figure, curves, is_at_right=False)
-    _add_mark(figure, mark, is_dark)
-    return figure
+    traces = [] if prevalence is None else [_line([0, 100], [100 * prevalence, 100 * prevalence])]
+    traces += _curves(curves, "recall %{x:.1f} %, precision %{y:.1f} %")
+    traces += _ring(mark, is_dark)
+    names = _names(curves, is_at_right=False)
+    return _square(traces, names, ("recall, %", "precision, %"), is_dark)
 
 
 def reliability_figure(before: Bins, after: Bins | None, *, color: str, is_dark: bool) -> go.Figure:
@@ -86,14 +86,13 @@ def reliability_figure(before: Bins, after: Bins | None, *, color: str, is_dark:
         color: Of the split.
         is_dark: The theme.
     """
-    figure = _square((), ("confidence, %", "accuracy, %"), is_dark)
-    _add_line(figure, [0, 100], [0, 100], AXIS, "dot")
+    traces = [_line([0, 100], [0, 100])]
     quiet = palette(is_dark).quiet
     lines = [(before, color if after is None else quiet, "before", "circle-open" if after else "circle")]
     if after is not None:
         lines.append((after, color, "after", "circle"))
     for bins, ink, name, symbol in lines:
-        figure.add_trace(
+        traces.append(
             go.Scatter(
                 x=(100 * bins.confidence).tolist(), y=(100 * bins.accuracy).tolist(), name=name,
                 mode="lines+markers", line={"color": ink, "width": 1.6}, cliponaxis=False,
@@ -102,10 +101,9 @@ def reliability_figure(before: Bins, after: Bins | None, *, color: str, is_dark:
                 "<extra></extra>",
             )
         )  # fmt: skip
-    if after is not None:
-        named = [Curve(name, np.zeros(0), np.zeros(0), ink) for _, ink, name, _ in lines]
-        _add_names(figure, named, is_at_right=True)
-    return figure
+    named = [Curve(name, np.zeros(0), np.zeros(0), ink) for _, ink, name, _ in lines]
+    names = _names(named if after is not None else (), is_at_right=True)
+    return _square(traces, names, ("confidence, %", "accuracy, %"), is_dark)
 
 
 def confidence_figure(confidence: np.ndarray, *, accuracy: float, color: str, is_dark: bool) -> go.Figure:
@@ -130,8 +128,12 @@ def confidence_figure(confidence: np.ndarray, *, accuracy: float, color: str, is
             hovertemplate="%{customdata[0]} sure: %{customdata[1]:,} images (%{y:.1f} %)<extra></extra>",
         )
     )  # fmt: skip
-    lay_out(figure, is_dark, HEIGHT)
     top = float(shares.max(initial=1)) * 1.22
+    lay_out(
+        figure, is_dark, HEIGHT, hovermode="closest", margin=_MARGIN, bargap=0,
+        xaxis={"range": [0, 100], "title": {"text": "confidence, %", "standoff": 4}},
+        yaxis={"range": [0, top], "title": {"text": "share of images, %", "standoff": 6}, "nticks": 6},
+    )  # fmt: skip
     mean = float(confidence.mean()) if len(confidence) else 0.0
     side = "right" if max(mean, accuracy) > 0.5 else "left"  # so that the words stay inside
     beside = min(mean, accuracy) if side == "right" else max(mean, accuracy)  # and no line crosses them
@@ -143,59 +145,67 @@ def confidence_figure(confidence: np.ndarray, *, accuracy: float, color: str, is
             x=100 * beside, y=top * height, text=f"{mark} {name} {100 * value:.1f} %", showarrow=False,
             xanchor=side, xshift=-5 if side == "right" else 5, font={"color": colors.text, "size": 12},
         )  # fmt: skip
-    figure.update_layout(hovermode="closest", margin=_MARGIN, bargap=0)
-    figure.update_xaxes(range=[0, 100], title_text="confidence, %", title_standoff=4)
-    figure.update_yaxes(range=[0, top], title_text="share of images, %", title_standoff=6, nticks=6)
     return figure
 
 
-def _square(curves: Sequence[Curve], titles: tuple[str, str], is_dark: bool) -> go.Figure:
-    figure = go.Figure()
-    lay_out(figure, is_dark, HEIGHT)
-    figure.update_layout(hovermode="closest", margin=_MARGIN)
-    figure.update_xaxes(range=[0, 100.6], title_text=titles[0], title_standoff=4, nticks=6)
-    figure.update_yaxes(range=[0, 101.5], title_text=titles[1], title_standoff=6, nticks=6)
+def _square(
+    traces: list[go.Scatter], names: list[dict[str, Any]], titles: tuple[str, str], is_dark: bool
+) -> go.Figure:
+    """Both axes in percent. All of it at once: Plotly is slow to add to a figure that is there."""
+    figure = go.Figure(traces)
+    lay_out(
+        figure, is_dark, HEIGHT, hovermode="closest", margin=_MARGIN, annotations=names,
+        xaxis={"range": [0, 100.6], "title": {"text": titles[0], "standoff": 4}, "nticks": 6},
+        yaxis={"range": [0, 101.5], "title": {"text": titles[1], "standoff": 6}, "nticks": 6},
+    )  # fmt: skip
     return figure
 
 
-def _add_line(figure: go.Figure, x: Sequence[float], y: Sequence[float], color: str, dash: str) -> None:
-    figure.add_trace(
-        go.Scatter(x=x, y=y, mode="lines", line={"color": color, "width": 1, "dash": dash}, hoverinfo="skip")
+def _line(x: Sequence[float], y: Sequence[float]) -> go.Scatter:
+    """What chance reaches, or what would be ideal."""
+    return go.Scatter(
+        x=x, y=y, mode="lines", line={"color": AXIS, "width": 1, "dash": "dot"}, hoverinfo="skip"
     )
 
 
-def _add_curves(figure: go.Figure, curves: Sequence[Curve], words: str) -> None:
+def _curves(curves: Sequence[Curve], words: str) -> list[go.Scatter]:
+    traces = []
     for curve in curves:
         x, y = thinned(curve.x, curve.y)
         width = 2.2 if curve.dash == "solid" else 1.6
-        figure.add_trace(
+        traces.append(
             go.Scatter(
                 x=(100 * x).tolist(), y=(100 * y).tolist(), name=curve.name, mode="lines",
                 line={"color": curve.color, "width": width, "dash": curve.dash},
                 hovertemplate=f"{words}<extra></extra>",
             )
         )  # fmt: skip
+    return traces
 
 
-def _add_names(figure: go.Figure, curves: Sequence[Curve], *, is_at_right: bool) -> None:
+def _names(curves: Sequence[Curve], *, is_at_right: bool) -> list[dict[str, Any]]:
     """Stacked in the lower corner, the first on top."""
-    for place, curve in enumerate(reversed(curves)):
-        side = "right" if is_at_right else "left"
-        figure.add_annotation(
-            x=0.985 if is_at_right else 0.015, y=0.03, xref="paper", yref="paper", xanchor=side,
-            yanchor="bottom", yshift=_NAME_GAP_PX * place, showarrow=False, align=side,
-            text=f"<b>{shortened(curve.name, 44)}</b>", font={"color": curve.color, "size": 12},
-        )  # fmt: skip
+    side = "right" if is_at_right else "left"
+    return [
+        {
+            "x": 0.985 if is_at_right else 0.015, "y": 0.03, "xref": "paper", "yref": "paper",
+            "xanchor": side, "yanchor": "bottom", "yshift": _NAME_GAP_PX * place, "showarrow": False,
+            "align": side, "text": f"<b>{shortened(curve.name, 44)}</b>",
+            "font": {"color": curve.color, "size": 12},
+        }
+        for place, curve in enumerate(reversed(curves))
+    ]  # fmt: skip
 
 
-def _add_mark(figure: go.Figure, mark: Mark | None, is_dark: bool) -> None:
+def _ring(mark: Mark | None, is_dark: bool) -> list[go.Scatter]:
+    """The operating point, where there is one."""
     if mark is None:
-        return
+        return []
     ink = palette(is_dark).text
-    figure.add_trace(
+    return [
         go.Scatter(
             x=[100 * mark.x], y=[100 * mark.y], mode="markers", cliponaxis=False, name="operating point",
             marker={"size": 13, "color": "rgba(0,0,0,0)", "line": {"color": ink, "width": 2.5}},
             hovertemplate=f"{mark.words}<extra></extra>",
         )
-    )  # fmt: skip
+    ]  # fmt: skip

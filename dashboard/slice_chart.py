@@ -63,17 +63,19 @@ def slice_figure(bars: Sequence[SliceBar], accuracy: float, is_dark: bool) -> go
                 "(%{customdata[1]:.1f} – %{customdata[2]:.1f} %)<extra></extra>", cliponaxis=False,
             )
         )  # fmt: skip
-    figure.add_vline(x=100 * accuracy, line={"color": AXIS, "width": 1.5, "dash": "dot"}, layer="below")
-    lay_out(figure, is_dark, _ROW_PX * len(bars) + _MARGIN_TOP + _MARGIN_BOTTOM)
-    figure.update_layout(hovermode="closest", margin={"l": 4, "r": 12, "t": _MARGIN_TOP, "b": _MARGIN_BOTTOM})
     low = min((bar.low for bar in bars), default=0.0)
-    figure.update_xaxes(
-        range=[max(0.0, 100 * low - 4), 101], ticksuffix=" %",
-        title={"text": "right; dotted: all images", "standoff": 6},
+    lay_out(
+        figure, is_dark, _ROW_PX * len(bars) + _MARGIN_TOP + _MARGIN_BOTTOM, hovermode="closest",
+        margin={"l": 4, "r": 12, "t": _MARGIN_TOP, "b": _MARGIN_BOTTOM},
+        xaxis={
+            "range": [max(0.0, 100 * low - 4), 101], "ticksuffix": " %",
+            "title": {"text": "right; dotted: all images", "standoff": 6},
+        },
+        yaxis={
+            "range": [len(bars) - 0.5, -0.5], "tickvals": list(range(len(bars))),
+            "ticktext": [shortened(bar.name, 26) for bar in bars], "showgrid": False,
+            "tickfont": {"color": colors.text, "size": 12},
+        },
     )  # fmt: skip
-    figure.update_yaxes(
-        range=[len(bars) - 0.5, -0.5], tickvals=list(range(len(bars))),
-        ticktext=[shortened(bar.name, 26) for bar in bars], showgrid=False,
-        tickfont={"color": colors.text, "size": 12},
-    )  # fmt: skip
+    figure.add_vline(x=100 * accuracy, line={"color": AXIS, "width": 1.5, "dash": "dot"}, layer="below")
     return figure

@@ -6,7 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 def setting(
-    default: Any, title: str, description: str, *, basic: bool = False, unit: str = "", **limits: Any
+    default: Any,
+    title: str,
+    description: str,
+    *,
+    basic: bool = False,
+    unit: str = "",
+    by_rule: bool = False,
+    **limits: Any,
 ) -> Any:
     """A pydantic Field with what a form needs besides.
 
@@ -16,9 +23,10 @@ def setting(
         description: One or two sentences: what it does, and what a special value means.
         basic: Whether it is one of the few that stand first in the form.
         unit: Such as `s` or `px`; empty for a bare number.
+        by_rule: Whether its default, null or `auto`, means that `superft_hf.recipe` chooses.
         limits: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, `max_length`.
     """
-    extra = {"basic": basic, "unit": unit}
+    extra = {"basic": basic, "unit": unit, "by_rule": by_rule}
     return Field(default, title=title, description=description, json_schema_extra=extra, **limits)
 
 

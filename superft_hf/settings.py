@@ -41,6 +41,7 @@ class Setting:
         minimum: Smallest value, or None.
         maximum: Largest value, or None.
         is_minimum_open: Whether the minimum itself is refused; likewise is_maximum_open.
+        is_by_rule: Whether its default means that a rule chooses, see `superft_hf.recipe`.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Setting:
     maximum: float | None
     is_minimum_open: bool
     is_maximum_open: bool
+    is_by_rule: bool
 
     @property
     def limits(self) -> str:
@@ -124,7 +126,7 @@ def _setting(group: str, name: str, info: FieldInfo) -> Setting:
         default=None if info.is_required() else info.default,
         minimum=low and getattr(low, "ge", getattr(low, "gt", None)),
         maximum=high and getattr(high, "le", getattr(high, "lt", None)),
-        is_minimum_open="Gt" in limits, is_maximum_open="Lt" in limits,
+        is_minimum_open="Gt" in limits, is_maximum_open="Lt" in limits, is_by_rule=extra["by_rule"],
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from superft_hf.evaluation import curves
 from superft_hf.evaluation import decision as decision_files
 from superft_hf.evaluation.calibration import Calibration, Temperature, fit_temperature, measure
 from superft_hf.evaluation.curves import Averages, Counts
-from superft_hf.evaluation.decision import Decision, decide
+from superft_hf.evaluation.decision import ABSTAINS, Decision, decide
 from superft_hf.evaluation.operating_points import class_probabilities, normalizers
 from superft_hf.evaluation.prediction_files import Logits, read_logits
 from superft_hf.records import RunState
@@ -218,7 +218,9 @@ def _averages(key: tuple[str, int], temperature: float, _scores: Scores) -> Aver
 def _plain_answers(
     key: tuple[str, int], temperature: float, _scores: Scores, _decision: Decision
 ) -> np.ndarray:
-    return _scores.answers(_decision.without_thresholds())
+    # The file says them already: no temperature changes which class is the likeliest.
+    likeliest = _scores.evaluation.rows["prediction"].to_numpy().astype(np.int64)
+    return np.where(np.isnan(_logits(*key).confidence), ABSTAINS, likeliest)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Measuring the calibration")

@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import SchedulerType, TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from superft_hf.config import RunConfig
 
@@ -21,8 +22,11 @@ def training_arguments(config: RunConfig, output_dir: Path) -> TrainingArguments
     training, hardware, stopping = config.training, config.hardware, config.early_stopping
     on_cpu = hardware.devices == "cpu"
     options: dict[str, Any] = {}
-    if training.optim in ("sgd", "rmsprop"):
-        options["optim_args"] = f"momentum={training.momentum}"
+    # Optimizer and schedule are made by RunTrainer; what it has names for is told to the trackers.
+    if training.optim in list(OptimizerNames):
+        options["optim"] = training.optim
+    if training.lr_scheduler_type in list(SchedulerType):
+        options["lr_scheduler_type"] = training.lr_scheduler_type
     if training.dataloader_num_workers:
         options |= {"dataloader_prefetch_factor": 4}
     return TrainingArguments(
@@ -33,8 +37,6 @@ def training_arguments(config: RunConfig, output_dir: Path) -> TrainingArguments
         per_device_eval_batch_size=training.per_device_eval_batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
         learning_rate=training.learning_rate,
-        optim=training.optim,
-        lr_scheduler_type=training.lr_scheduler_type,
         warmup_steps=training.warmup_steps,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
@@ -50,7 +52,7 @@ def training_arguments(config: RunConfig, output_dir: Path) -> TrainingArguments
         load_best_model_at_end=True,
         metric_for_best_model=stopping.metric,
         greater_is_better=not stopping.metric.endswith("loss"),
-        dataloader_num_workers=training.dataloader_num_workers,
+        dataloader_num_workers=training.dataloader_num_workers or 0,
         dataloader_pin_memory=not on_cpu,
         remove_unused_columns=False,
         label_names=["labels"],

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from superft_hf.training.sampling import ExampleKey
+from superft_hf.training.trainer import BatchMaker
 
 PROBE_STEPS = 3
 MAX_EPOCHS = 10_000
@@ -29,6 +30,7 @@ def measure_pace(
     train: tuple[Dataset, int],
     evaluation: tuple[Dataset, int],
     collate: Callable[[list], Mapping[str, torch.Tensor]],
+    make_batch: BatchMaker | None,
     device: torch.device,
 ) -> Pace:
     """Times a few steps on a copy of the model, which is thrown away.
@@ -39,6 +41,7 @@ def measure_pace(
         train: Data set and batch size of training.
         evaluation: Data set and batch size of evaluation.
         collate: Makes a batch.
+        make_batch: Makes the network's input of a training batch; None: it is that already.
         device: Where to run.
     """
     probe = copy.deepcopy(model).to(device).train()
@@ -47,6 +50,8 @@ def measure_pace(
     for step in range(PROBE_STEPS + 1):
         begun = time.perf_counter()
         batch = _batch(train, collate, device, step, lambda index: ExampleKey(index, 0))
+        if make_batch is not None:
+            batch = make_batch(batch, step=PROBE_STEPS, max_steps=PROBE_STEPS)
         loss(probe(pixel_values=batch["pixel_values"]).logits, batch["labels"]).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -33,13 +33,16 @@ def augmented_batch(config_json: str, home: str, limit: int = 16, epoch: int = 0
     """
     config = resolve.pin_revisions(RunConfig.model_validate_json(config_json), Path(home))
     scan = _scan(config, Path(home))
+    config = resolve.decide_recipe(config, scan.images)
     task = make_task_run(config, scan)
     dataset = task.train_dataset()
     sampler = EpochSampler(len(dataset), config.training.seed)
     sampler.set_epoch(epoch)
     count = min(limit, config.training.per_device_train_batch_size, len(dataset))
     keys = [key for key, _ in zip(sampler, range(count), strict=False)]
-    batch = task.collator("contiguous")([dataset[key] for key in keys])
+    batch = task.batch_maker()(
+        task.collator("contiguous")([dataset[key] for key in keys]), step=epoch, max_steps=epoch + 1
+    )
     names = scan.images.class_names
     return [
         (as_png(pixels, task.pixel_map), names[label])

@@ -19,7 +19,10 @@ from superft_hf.engine.devices import find_devices, list_gpus, share_of_cores, s
 from superft_hf.errors import DataChangedError
 from superft_hf.hub.models import inspect_model
 from superft_hf.paths import RunPaths
+from superft_hf.recipe.case import case_of
+from superft_hf.recipe.rules import decide, undecided
 from superft_hf.sources.hub_data import hub_commit
+from superft_hf.sources.image_set import ImageSet
 from superft_hf.sources.load import local_place
 from superft_hf.training.arguments import logging_steps
 from superft_hf.training.tasks import TaskRun
@@ -84,6 +87,19 @@ def pin_revisions(config: RunConfig, home: Path) -> RunConfig:
             "data": data.model_copy(update={"revision": data_commit or data.revision}),
         }
     )
+
+
+def decide_recipe(config: RunConfig, images: ImageSet) -> RunConfig:
+    """Lets the rule choose every setting that is left to it.
+
+    Args:
+        config: With its revisions pinned.
+        images: All images of the run; the rule goes by those of train.
+    """
+    if not undecided(config):
+        return config
+    info = inspect_model(config.model.name_or_path, config.model.revision)
+    return decide(config, case_of(config, info, images))
 
 
 def decide_model(config: RunConfig, task: TaskRun, num_train: int) -> RunConfig:

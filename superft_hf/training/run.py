@@ -33,7 +33,7 @@ from superft_hf.training.resume import RunContext, go_back
 from superft_hf.training.stopping import Decision, RunPaused, ShutdownSignal, StopCallback, Wishes
 from superft_hf.training.strategy import ChangeCheck, Strategy
 from superft_hf.training.tasks import TaskRun, make_task_run
-from superft_hf.training.trainer import RunTrainer
+from superft_hf.training.trainer import RunTrainer, TrainingParts
 
 logger = logging.getLogger(__name__)
 
@@ -59,32 +59,19 @@ def train_run(context: RunContext, shutdown: ShutdownSignal | None = None) -> No
         RunPaused: When the run is to be paused; its checkpoint is written.
     """
     shutdown = shutdown or ShutdownSignal()
-    asked = context.store.read_config(context.run_id)
-    config = resolve.read_resolved(context.paths)
-    is_resumed = config is not None
-    if config is None:
-        slots = context.store.read_settings().cpu_slots
-        config = resolve.pin_revisions(resolve.decide_devices(asked, slots), context.store.home)
+    config, is_resumed = _first_decisions(context)
     begun = time.monotonic()
     scan = scan_images(
         load_images(config.data, context.store.home), config.data, Heartbeat(context.store, context.run_id)
     )
-    set_seed(config.training.seed)  # a new head is drawn from the seed
-    task = make_task_run(config, scan)
-    config = resolve.decide_model(config, task, len(scan.images.splits["train"]))
-    if config.hardware.memory_format == "channels_last":
-        task.model.to(memory_format=torch.channels_last)
-    args = training_arguments(config, context.paths.checkpoints)
+    config, task, args = _prepare(context, config, scan, begun)
     is_main = args.process_index == 0
     checkpoint = _find_start(context, config, args, scan) if is_resumed else None
     if is_main:
         _describe_examples(context, scan)
-    config = _decide_epochs(config, task, args, time.monotonic() - begun)
-    args.num_train_epochs = config.training.num_train_epochs
-    if is_main:
         resolve.write_resolved(context.paths, config)
         resolve.write_environment(context.paths, config, scan.fingerprint)
-    strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
+    strategy = Strategy(task.model, task.heads, config.model)
     stop = StopCallback(_wishes(context, config, task, args, shutdown), shutdown, config.training.save_steps)
     trainer = make_trainer(
         config, task, args, strategy, context.paths.prediction_file,
@@ -102,6 +89,31 @@ def train_run(context: RunContext, shutdown: ShutdownSignal | None = None) -> No
     if trainer.is_pausing:
         _leave(context, trainer, stop.decision)
     _finish(context, task, trainer)
+
+
+def _first_decisions(context: RunContext) -> tuple[RunConfig, bool]:
+    """The configuration as far as it is decided before the images are opened, and whether it is resumed."""
+    config = resolve.read_resolved(context.paths)
+    if config is not None:
+        return config, True
+    asked, slots = context.store.read_config(context.run_id), context.store.read_settings().cpu_slots
+    return resolve.pin_revisions(resolve.decide_devices(asked, slots), context.store.home), False
+
+
+def _prepare(
+    context: RunContext, config: RunConfig, scan: Scan, begun: float
+) -> tuple[RunConfig, TaskRun, TrainingArguments]:
+    """Loads the model and decides whatever is not decided yet, alike in all processes."""
+    config = resolve.decide_recipe(config, scan.images)
+    set_seed(config.training.seed)  # a new head is drawn from the seed
+    task = make_task_run(config, scan)
+    config = resolve.decide_model(config, task, len(scan.images.splits["train"]))
+    if config.hardware.memory_format == "channels_last":
+        task.model.to(memory_format=torch.channels_last)
+    args = training_arguments(config, context.paths.checkpoints)
+    config = _decide_epochs(config, task, args, time.monotonic() - begun)
+    args.num_train_epochs = config.training.num_train_epochs
+    return config, task, args
 
 
 def _describe_examples(context: RunContext, scan: Scan) -> None:
@@ -162,8 +174,9 @@ def _decide_epochs(config: RunConfig, task: TaskRun, args: TrainingArguments, sp
         train, evaluation, test = task.train_dataset(), task.eval_dataset("eval"), task.eval_dataset("test")
         collate = task.collator(config.hardware.memory_format)
         pace = measure_pace(
-            task.model, task.loss, (train, sizes[0]), (evaluation, sizes[1]), collate, args.device
-        )
+            task.model, task.loss, (train, sizes[0]), (evaluation, sizes[1]), collate, task.batch_maker(),
+            args.device,
+        )  # fmt: skip
         batches = [
             math.ceil(len(part) / (size * args.world_size))
             for part, size in ((train, sizes[0]), (evaluation, sizes[1]), (test, sizes[1]))
@@ -197,14 +210,15 @@ def make_trainer(
     if config.early_stopping.patience is not None:
         early = EarlyStoppingCallback(early_stopping_patience=config.early_stopping.patience)
         callbacks = [*callbacks, early]
+    parts = TrainingParts(
+        task.model, task.heads, task.loss, task.batch_maker(), task.views, task.write_predictions
+    )
     trainer = RunTrainer(
-        loss=task.loss,
+        parts=parts,
         strategy=strategy,
         check=ChangeCheck(task.model, task.heads),
-        l1=config.training.l1,
-        l2=config.training.l2,
+        config=config,
         predictions_path=predictions_path,
-        write_predictions=task.write_predictions,
         model=task.model,
         args=args,
         train_dataset=task.train_dataset(),
@@ -264,6 +278,7 @@ def _finish(context: RunContext, task: TaskRun, trainer: RunTrainer) -> None:
         **record.facts,
         "train_images_timed": trainer.clock.images,
         "train_seconds_timed": trainer.clock.seconds,
+        "train_seconds_waiting": trainer.clock.waiting_s,
         "peak_memory_bytes": peak_memory_bytes(trainer.args.device),
     }
     evaluation = {"eval": best_metrics(state), "test": strip_prefix(test, "test")}

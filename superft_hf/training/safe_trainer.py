@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from superft_hf import checkpoints
 from superft_hf.records import PauseReason
+from superft_hf.training.averaging import WeightAverage
 from superft_hf.training.sampling import EpochSampler
 from superft_hf.training.stopping import Decision, RunPaused, StopCallback
 
@@ -30,12 +32,14 @@ class SafeTrainer(Trainer):
     files: the loss that is not logged yet, and whether training is over.
 
     Args:
+        average: The moving average of the weights, which is evaluated and kept; None: the weights themselves.
         trainer_options: What Trainer takes. A StopCallback among the callbacks takes the decisions to stop;
             without one there are none, as in a smoke run.
     """
 
-    def __init__(self, **trainer_options: Any) -> None:
+    def __init__(self, *, average: WeightAverage | None = None, **trainer_options: Any) -> None:
         super().__init__(**trainer_options)
+        self.average = average
         callbacks = self.callback_handler.callbacks
         self.stop = next((one for one in callbacks if isinstance(one, StopCallback)), None)
         self._sampler: EpochSampler | None = None
@@ -64,6 +68,10 @@ class SafeTrainer(Trainer):
             super()._load_best_model()
             return
         self._load_from_checkpoint(self.state.best_model_checkpoint)
+        if self.average is not None:
+            self.average.load(Path(self.state.best_model_checkpoint))
+            self.average.keep()
+            self.average = None  # what is evaluated from now on are the weights themselves
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         trained = super()._init_training_state(*args, **kwargs)
@@ -94,10 +102,23 @@ class SafeTrainer(Trainer):
 
     def _restore_progress(self, checkpoint: Path) -> None:
         kept = json.loads(self._progress_file(checkpoint).read_text(encoding="utf-8"))
+        if self.average is not None:
+            self.average.load(checkpoint)
         self._tr_loss = torch.tensor(kept["loss_sum"], device=self.args.device)
         self._globalstep_last_logged = kept["last_logged_step"]
         self._total_loss_scalar = kept["total_loss"]
         self._is_over = kept["is_over"]
+
+    # Averaged weights
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Within it the model has its averaged weights, where they are averaged."""
+        return self.average.applied() if self.average is not None else nullcontext()
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if self.average is not None:  # called after each update, and once more after each epoch
+            self.average.update(self.state.global_step)
+        super()._maybe_log_save_evaluate(*args, **kwargs)
 
     # Saving
 
@@ -134,6 +155,8 @@ class SafeTrainer(Trainer):
         self._save_rng_state(str(aside))
         self._progress_file(aside).write_text(json.dumps(self._progress()), encoding="utf-8")
         if self.args.should_save:
+            if self.average is not None:
+                self.average.save(aside)
             self._note_callbacks()
             self.state.save_to_json(str(aside / checkpoints.TRAINER_STATE))
 

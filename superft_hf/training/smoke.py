@@ -56,8 +56,10 @@ def measure(config: RunConfig, home: Path) -> SmokeResult:
         SuperFTError: What would make the run fail as well.
     """
     begun = time.time()
-    asked, config = config, resolve.decide_devices(_shortened(resolve.pin_revisions(config, home)))
+    config = resolve.pin_revisions(config, home)
     images = load_images(config.data, home)
+    asked = resolve.decide_recipe(config, images)
+    config = resolve.decide_devices(_shortened(asked))
     looked = time.monotonic()
     part = scan_images(_part(images, config), config.data, is_part=True)
     scan_s = (time.monotonic() - looked) * _size(images) / max(1, _size(part.images))
@@ -70,7 +72,7 @@ def measure(config: RunConfig, home: Path) -> SmokeResult:
         paths = RunPaths(Path(aside))
         args = training_arguments(config, paths.checkpoints)
         base, free = used_memory_bytes(args.device), free_memory_bytes(args.device)
-        strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
+        strategy = Strategy(task.model, task.heads, config.model)
         trainer = make_trainer(config, task, args, strategy, paths.prediction_file, [])
         ready_s = time.time() - begun
         trainer.train()

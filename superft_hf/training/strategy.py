@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from superft_hf.config import ModelConfig
 from superft_hf.errors import NothingTrainedError
 
 MIN_CHANGED_SHARE = 0.5
@@ -21,15 +22,15 @@ class Strategy:
     Args:
         model: The model.
         heads: Its head; everything else is the body.
-        name: `full`, `head` or `head-then-full`.
-        head_epochs: Epochs with the head alone, for `head-then-full`.
+        config: The `model:` group, with its strategy decided.
     """
 
-    def __init__(self, model: nn.Module, heads: Sequence[nn.Module], name: str, head_epochs: int) -> None:
+    def __init__(self, model: nn.Module, heads: Sequence[nn.Module], config: ModelConfig) -> None:
+        name = config.strategy
         self.model = model
         self._heads = list(heads)
         self._name = name
-        self._head_epochs = head_epochs
+        self._head_epochs = config.head_epochs
         self._in_head = {id(parameter) for head in heads for parameter in head.parameters()}
         self._is_head_only = False
         if name == "head":  # before the optimizer is made, so that it never sees the body

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import BaseImageProcessor, EvalPrediction, PreTrainedModel
@@ -12,6 +11,7 @@ from transformers import BaseImageProcessor, EvalPrediction, PreTrainedModel
 from superft_hf.config import RunConfig
 from superft_hf.sources.scan import Scan
 from superft_hf.training.image_classification.task import ImageClassification
+from superft_hf.training.trainer import BatchMaker, LossFunction, Views
 
 
 class TaskRun(Protocol):
@@ -22,12 +22,14 @@ class TaskRun(Protocol):
     heads: list[nn.Module]
     output_layer: nn.Module | None
     image_size: int | None
+    loss: LossFunction
+    views: Views
 
     def choose_memory_format(self) -> str: ...  # noqa: D102
     def train_dataset(self) -> Dataset: ...  # noqa: D102
     def eval_dataset(self, split: str) -> Dataset: ...  # noqa: D102
     def collator(self, memory_format: str) -> Any: ...  # noqa: D102
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
+    def batch_maker(self) -> BatchMaker | None: ...  # noqa: D102
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]: ...  # noqa: D102
     def write_predictions(  # noqa: D102
         self, path: Path, split: str, logits: np.ndarray, labels: np.ndarray, *, is_full: bool

@@ -1,8 +1,14 @@
-"""Our Trainer: our loss, throughput, and prediction files; see safe_trainer for checkpoints."""
+"""Our Trainer: what happens to a batch, in a step and in an evaluation, and what is written of it.
+
+See safe_trainer for checkpoints. What it calls is made elsewhere: batches, loss, optimizer, schedule,
+averaged weights, views of an eval image.
+"""
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +18,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
+from superft_hf.config import RunConfig
 from superft_hf.errors import DivergedError, OutOfMemoryError
+from superft_hf.training.averaging import make_average
 from superft_hf.training.embeddings import FeatureCatcher
+from superft_hf.training.optimizers import make_optimizer
+from superft_hf.training.penalties import penalty
 from superft_hf.training.safe_trainer import SafeTrainer
+from superft_hf.training.schedules import make_schedule
 from superft_hf.training.strategy import ChangeCheck, Strategy
 
 OUT_OF_MEMORY_MARKS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -24,7 +35,21 @@ class LossFunction(Protocol):
     """The training loss of a task."""
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean loss of a batch."""
+        """Mean loss of a batch; `labels` are ids (B,), or shares of the classes (B, C) of a mixed batch."""
+
+
+class BatchMaker(Protocol):
+    """Makes what the network sees of a batch of training images, on the device."""
+
+    def __call__(self, batch: dict[str, Any], *, step: int, max_steps: int) -> dict[str, Any]:
+        """`pixel_values` and `labels` of a collated batch, in update `step` of `max_steps`."""
+
+
+class Views(Protocol):
+    """Looks at eval images."""
+
+    def __call__(self, model: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C), averaged over the views of each image."""
 
 
 class PredictionWriter(Protocol):
@@ -40,23 +65,40 @@ class StepClock:
     """Counts the images and seconds of training steps, evaluations and checkpoints left out.
 
     The first step of a process is not counted: it allocates memory and starts loaders.
+
+    Attributes:
+        images: Of all processes, in counted steps.
+        seconds: Of counted steps.
+        waiting_s: The part of them in which the process waited for its images.
     """
 
     def __init__(self) -> None:
-        self.images, self.seconds = 0, 0.0
+        self.images, self.seconds, self.waiting_s = 0, 0.0, 0.0
         self._logged_images, self._logged_seconds = 0, 0.0
         self._begun: float | None = None
+        self._waited = 0.0
         self._is_first = True
 
     def begin(self) -> None:
         """Called before the images of a step are fetched."""
-        self._begun = time.perf_counter()
+        self._begun, self._waited = time.perf_counter(), 0.0
+        self._idle_since = self._begun
+
+    def fetched(self) -> None:
+        """Called when the images of a pass are there."""
+        if self._begun is not None:
+            self._waited += time.perf_counter() - self._idle_since
+
+    def passed(self) -> None:
+        """Called when a forward and backward pass is done, so that the next images may be fetched."""
+        self._idle_since = time.perf_counter()
 
     def end(self, images: int) -> None:
         """Called after the update, with the number of images that all processes trained on."""
         if self._begun is not None and not self._is_first:
             self.images += images
             self.seconds += time.perf_counter() - self._begun
+            self.waiting_s += self._waited
         self._is_first = False
 
     def rate(self) -> float | None:
@@ -64,6 +106,27 @@ class StepClock:
         images, seconds = self.images - self._logged_images, self.seconds - self._logged_seconds
         self._logged_images, self._logged_seconds = self.images, self.seconds
         return images / seconds if images and seconds else None
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """What a run's task and recipe made for the trainer.
+
+    Attributes:
+        model: The model itself, not wrapped.
+        heads: Its head.
+        loss: The training loss of a batch.
+        make_batch: Makes what the network sees of a training batch; None: the batch is ready as it is.
+        views: Looks at eval images.
+        write_predictions: Called on the main process for each evaluation.
+    """
+
+    model: nn.Module
+    heads: list[nn.Module]
+    loss: LossFunction
+    make_batch: BatchMaker | None
+    views: Views
+    write_predictions: PredictionWriter
 
 
 class RunTrainer(SafeTrainer):
@@ -75,40 +138,51 @@ class RunTrainer(SafeTrainer):
         unchanged: After training, the weights that should have changed and did not.
 
     Args:
-        loss: The task's training loss of a batch.
+        parts: What the run's task and recipe made.
         strategy: Which layers train in which epoch.
         check: Made before training; holds what changed against it.
-        l1: λ of λ·Σ|W|.
-        l2: λ of λ·Σ‖W‖².
+        config: The run, with every `auto` decided.
         predictions_path: `(split, global_step)` to the file of an evaluation.
-        write_predictions: Called on the main process for each evaluation.
         trainer_options: What Trainer takes.
     """
 
     def __init__(
         self,
         *,
-        loss: LossFunction,
+        parts: TrainingParts,
         strategy: Strategy,
         check: ChangeCheck,
-        l1: float,
-        l2: float,
+        config: RunConfig,
         predictions_path: Callable[[str, int], Path],
-        write_predictions: PredictionWriter,
         **trainer_options: Any,
     ) -> None:
-        super().__init__(**trainer_options)
+        super().__init__(average=make_average(parts.model, config.training), **trainer_options)
         self.loss_is_scaled_for_ga = False  # our loss is a mean over the batch
         self.clock = StepClock()
         self.features: FeatureCatcher | None = None
         self.unchanged: list[str] = []
+        self._parts = parts
         self._check = check
-        self._loss = loss
         self._strategy = strategy
-        self._l1, self._l2 = l1, l2
+        self._config = config
         self._predictions_path = predictions_path
-        self._write_predictions = write_predictions
         self._step_images = 0
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer of `training.optim`, with a learning rate for each part of the network."""
+        if self.optimizer is None:
+            self.optimizer = make_optimizer(self._parts.model, self._parts.heads, self._config)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule of `training.lr_scheduler_type`."""
+        if self.lr_scheduler is None:
+            self.lr_scheduler = make_schedule(
+                optimizer or self.optimizer, self._config.training, num_training_steps
+            )
+        return self.lr_scheduler
 
     def _begin_epoch(self, epoch: int) -> None:
         self._strategy.begin_epoch(epoch)
@@ -118,9 +192,16 @@ class RunTrainer(SafeTrainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """One forward and backward pass. Raises OutOfMemoryError."""
+        self.clock.fetched()
         self._step_images += len(inputs["labels"]) * self.args.world_size
+        inputs = self._prepare_inputs(inputs)
         try:
-            return super().training_step(model, inputs, num_items_in_batch)
+            if self._parts.make_batch is not None:
+                step, max_steps = self.state.global_step, self.state.max_steps
+                inputs = self._parts.make_batch(inputs, step=step, max_steps=max_steps)
+            loss = super().training_step(model, inputs, num_items_in_batch)
+            self.clock.passed()
+            return loss
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY_MARKS):
                 raise OutOfMemoryError(
@@ -140,9 +221,10 @@ class RunTrainer(SafeTrainer):
         if is_training:
             self._strategy.set_modes()
         outputs = model(pixel_values=inputs["pixel_values"])
-        loss = self._loss(outputs.logits, inputs["labels"])
-        if is_training and (self._l1 or self._l2):
-            loss = loss + self._penalty()
+        loss = self._parts.loss(outputs.logits, inputs["labels"])
+        training = self._config.training
+        if is_training and (training.l1 or training.l2):
+            loss = loss + penalty(self._parts.model, training.l1, training.l2)
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
@@ -151,7 +233,7 @@ class RunTrainer(SafeTrainer):
         """Logits and labels; the loss is computed from all of them, so it is a plain mean over examples."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(pixel_values=inputs["pixel_values"]).logits
+            logits = self._parts.views(model, inputs["pixel_values"])
         if self.features is not None:
             self._gather_features(self.features, len(logits))
         return None, logits.detach().float(), inputs["labels"]
@@ -159,16 +241,14 @@ class RunTrainer(SafeTrainer):
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Evaluates, and writes the prediction file and the features on the main process."""
         split = kwargs.get("metric_key_prefix", "eval")
-        if self.features is None:
+        listening = self.features.listening(len(dataloader.dataset)) if self.features else nullcontext()
+        with self._averaged(), listening:
             output = super().evaluation_loop(dataloader, *args, **kwargs)
-        else:
-            with self.features.listening(len(dataloader.dataset)):
-                output = super().evaluation_loop(dataloader, *args, **kwargs)
         if self.is_world_process_zero():
             value = output.metrics.get(self.args.metric_for_best_model)
             path = self._predictions_path(split, self.state.global_step)
             is_full = split == "test" or self._is_best_so_far(value)
-            self._write_predictions(path, split, output.predictions, output.label_ids, is_full=is_full)
+            self._parts.write_predictions(path, split, output.predictions, output.label_ids, is_full=is_full)
             if self.features is not None:
                 self._keep_features(self.features, split, is_best=is_full)
         return output
@@ -220,17 +300,3 @@ class RunTrainer(SafeTrainer):
         if value is None or best is None:
             return True
         return value > best if self.args.greater_is_better else value < best
-
-    def _penalty(self) -> torch.Tensor:
-        """λ₁·Σ|W| + λ₂·Σ‖W‖² over the trained weights: matrices and kernels, not biases or norms."""
-        weights = _weights(self._strategy.model)
-        total = weights[0].new_zeros(())
-        if self._l1:
-            total = total + self._l1 * sum(weight.abs().sum() for weight in weights)
-        if self._l2:
-            total = total + self._l2 * sum(weight.square().sum() for weight in weights)
-        return total
-
-
-def _weights(model: nn.Module) -> Sequence[nn.Parameter]:
-    return [one for one in model.parameters() if one.requires_grad and one.dim() > 1]

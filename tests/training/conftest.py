@@ -77,9 +77,20 @@ def tiny_config(models: dict[str, str], images: Path) -> Callable[..., RunConfig
 
     def make(network: str = "resnet", /, **groups: dict[str, Any]) -> RunConfig:
         values: dict[str, Any] = {
-            "model": {"name_or_path": models[network]},
+            "model": {"name_or_path": models[network], "strategy": "full", "batch_norm": "trained"},
             "data": {"name_or_path": str(images)},
-            "training": {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 3e-3},
+            "augmentation": {"preset": "light", "progressive_resizing": 1.0},
+            "training": {
+                "num_train_epochs": 2,
+                "per_device_train_batch_size": 8,
+                "learning_rate": 3e-3,
+                "head_learning_rate_factor": 1.0,
+                "layer_decay": 1.0,
+                "label_smoothing_factor": 0.0,
+                "ema_decay": 0.0,
+                "warmup_steps": 0.05,
+                "weight_decay": 0.01,
+            },
             "hardware": {"devices": "cpu", "threads": 1},
         }
         for name, group in groups.items():

@@ -94,7 +94,7 @@ def trainer_of(config: RunConfig, home: Path) -> Any:
     set_seed(config.training.seed)
     task = ImageClassification(config, scan)
     args = training_arguments(config, home / "out")
-    strategy = Strategy(task.model, task.heads, config.model.strategy, config.model.head_epochs)
+    strategy = Strategy(task.model, task.heads, config.model)
     return make_trainer(config, task, args, strategy, RunPaths(home).prediction_file, [])
 
 
@@ -103,7 +103,7 @@ def trainable(config: RunConfig, home: Path) -> list[int]:
     model, _ = load_model(config.model, ["a", "b"])
     from superft_hf.training.image_classification.model import head_modules
 
-    strategy = Strategy(model, head_modules(model), config.model.strategy, config.model.head_epochs)
+    strategy = Strategy(model, head_modules(model), config.model)
     found = []
     for epoch in range(3):
         strategy.begin_epoch(epoch)

@@ -11,7 +11,7 @@ from transformers import BaseImageProcessor
 
 from superft_hf.sources.images import open_rgb
 from superft_hf.sources.load import ImageSplit
-from superft_hf.training.image_classification.pixels import PixelMap, eval_pixels
+from superft_hf.training.image_classification.pixels import eval_pixels
 from superft_hf.training.sampling import ExampleKey, seeded
 
 DECODED_BYTES = 2 * 2**30
@@ -117,15 +117,16 @@ class PlainTrainImages(EvalImages):
 
 
 class Collator:
-    """Puts items into a batch of `pixel_values` (B, 3, H, W) float32 and `labels` (B,) int64.
+    """Puts items into a batch.
+
+    Augmented images give `pixels` (B, 3, H, W) uint8, which `batches.TrainBatches` goes on with; others
+    `pixel_values` (B, 3, H, W) float32. `labels` (B,) are int64.
 
     Args:
-        pixel_map: Normalises augmented images, a whole batch at once.
         memory_format: `channels_last` or `contiguous`.
     """
 
-    def __init__(self, pixel_map: PixelMap, memory_format: str) -> None:
-        self._pixel_map = pixel_map
+    def __init__(self, memory_format: str) -> None:
         self._format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -133,9 +134,6 @@ class Collator:
         labels = torch.tensor([item["labels"] for item in items], dtype=torch.int64)
         if "pixels" in items[0]:
             stacked = torch.stack([item["pixels"] for item in items])
-            pixels = self._pixel_map(stacked.contiguous(memory_format=self._format))
-        else:
-            pixels = torch.stack([item["pixel_values"] for item in items]).contiguous(
-                memory_format=self._format
-            )
+            return {"pixels": stacked.contiguous(memory_format=self._format), "labels": labels}
+        pixels = torch.stack([item["pixel_values"] for item in items]).contiguous(memory_format=self._format)
         return {"pixel_values": pixels, "labels": labels}

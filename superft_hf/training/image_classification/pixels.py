@@ -16,30 +16,10 @@ from transformers import BaseImageProcessor
 
 from superft_hf.config import AugmentationConfig
 from superft_hf.errors import ModelError
+from superft_hf.recipe.presets import Steps, augmentation_steps
 
 ERASED = 127
 """Grey value of erased rectangles."""
-
-_OFF = {
-    "crop_scale": 1.0,
-    "horizontal_flip": 0.0,
-    "vertical_flip": 0.0,
-    "rotation": 0.0,
-    "color_jitter": 0.0,
-    "random_erasing": 0.0,
-}
-PRESETS = {
-    "none": _OFF,
-    "light": _OFF | {"crop_scale": 0.7, "horizontal_flip": 0.5},
-    "strong": {
-        "crop_scale": 0.35,
-        "horizontal_flip": 0.5,
-        "vertical_flip": 0.0,
-        "rotation": 15.0,
-        "color_jitter": 0.3,
-        "random_erasing": 0.25,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -107,14 +87,6 @@ def read_pixel_map(processor: BaseImageProcessor) -> PixelMap:
     return found
 
 
-def augmentation_steps(config: AugmentationConfig) -> dict[str, float]:
-    """The strength of each step: the preset's, where the configuration does not set its own."""
-    return {
-        name: value if (own := getattr(config, name)) is None else own
-        for name, value in PRESETS[config.preset].items()
-    }
-
-
 def make_augmentation(
     config: AugmentationConfig, pixel_map: PixelMap
 ) -> Callable[[Image.Image], torch.Tensor] | None:
@@ -125,27 +97,27 @@ def make_augmentation(
         None when every step is off: then training images are eval images.
     """
     steps = augmentation_steps(config)
-    if steps == _OFF:
+    if steps == Steps():
         return None
     size = (pixel_map.height, pixel_map.width)
     parts: list[torch.nn.Module] = []
-    if steps["rotation"]:
+    if steps.rotation:
         parts.append(
-            v2.RandomRotation(steps["rotation"], interpolation=v2.InterpolationMode.BILINEAR, fill=ERASED)
+            v2.RandomRotation(steps.rotation, interpolation=v2.InterpolationMode.BILINEAR, fill=ERASED)
         )
-    if steps["crop_scale"] < 1:
-        parts.append(v2.RandomResizedCrop(size, scale=(steps["crop_scale"], 1.0), antialias=True))
+    if steps.crop_scale < 1:
+        parts.append(v2.RandomResizedCrop(size, scale=(steps.crop_scale, 1.0), antialias=True))
     else:
         parts.append(v2.Resize(size, antialias=True))
-    if steps["horizontal_flip"]:
-        parts.append(v2.RandomHorizontalFlip(steps["horizontal_flip"]))
-    if steps["vertical_flip"]:
-        parts.append(v2.RandomVerticalFlip(steps["vertical_flip"]))
-    if steps["color_jitter"]:
-        parts.append(v2.ColorJitter(steps["color_jitter"], steps["color_jitter"], steps["color_jitter"]))
+    if steps.horizontal_flip:
+        parts.append(v2.RandomHorizontalFlip(steps.horizontal_flip))
+    if steps.vertical_flip:
+        parts.append(v2.RandomVerticalFlip(steps.vertical_flip))
+    if steps.color_jitter:
+        parts.append(v2.ColorJitter(steps.color_jitter, steps.color_jitter, steps.color_jitter))
     parts.append(v2.PILToTensor())
-    if steps["random_erasing"]:
-        parts.append(v2.RandomErasing(steps["random_erasing"], value=ERASED))
+    if steps.random_erasing:
+        parts.append(v2.RandomErasing(steps.random_erasing, value=ERASED))
     return v2.Compose(parts)
 
 

@@ -13,14 +13,17 @@ from superft_hf.config import RunConfig
 from superft_hf.evaluation import prediction_files
 from superft_hf.sources.scan import Scan
 from superft_hf.training.image_classification import model as models
+from superft_hf.training.image_classification.batches import TrainBatches
 from superft_hf.training.image_classification.datasets import (
     Collator,
     EvalImages,
     PlainTrainImages,
     TrainImages,
 )
+from superft_hf.training.image_classification.losses import ClassificationLoss
 from superft_hf.training.image_classification.metrics import compute_metrics
 from superft_hf.training.image_classification.pixels import make_augmentation, read_pixel_map
+from superft_hf.training.image_classification.views import ImageViews
 
 
 class ImageClassification:
@@ -38,9 +41,10 @@ class ImageClassification:
         self.processor: BaseImageProcessor
         self.model, self.processor = models.load_model(config.model, scan.images.class_names)
         self.pixel_map = read_pixel_map(self.processor)
-        self._class_weights = class_weights(
-            scan.images.splits["train"].labels, len(scan.images.class_names), config.training.class_weights
-        )
+        labels, num_classes = scan.images.splits["train"].labels, len(scan.images.class_names)
+        weights = class_weights(labels, num_classes, config.training.class_weights)
+        self.loss = ClassificationLoss(config.training, weights)
+        self.views = ImageViews(config.augmentation.test_time)
 
     @property
     def heads(self) -> list[nn.Module]:
@@ -76,13 +80,11 @@ class ImageClassification:
 
     def collator(self, memory_format: str) -> Collator:
         """Makes batches."""
-        return Collator(self.pixel_map, memory_format)
+        return Collator(memory_format)
 
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy with class weights and label smoothing, mean over the batch."""
-        weight = self._class_weights.to(logits.device) if self._class_weights is not None else None
-        smoothing = self._config.training.label_smoothing_factor
-        return nn.functional.cross_entropy(logits.float(), labels, weight=weight, label_smoothing=smoothing)
+    def batch_maker(self) -> TrainBatches:
+        """What makes the network's input of a batch of training images, on the device."""
+        return TrainBatches(self._config, self.pixel_map, len(self.scan.images.class_names))
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """All figures, without prefix, from gathered logits (N, C) and labels (N,)."""
