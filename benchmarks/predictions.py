@@ -44,6 +44,7 @@ REPEATS = 5
 PAGE = 24
 FIRST_VIEW_S, INTERACTION_S, MEMORY_BYTES = 1.5, 0.5, 2**30
 IMAGES_TAB = ":material/photo_library: Images"
+THRESHOLDS_TAB = ":material/tune: Thresholds"
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def make(asked: argparse.Namespace) -> dict[str, Any]:
         num_train_epochs=float(num_epochs), best_step=num_epochs * STEP, best_value=figures["loss"],
         accuracy=figures["accuracy"],
     )  # fmt: skip
+    store.run_paths(run.run_id).model.mkdir()  # a threshold can be chosen for a model only
     store.change_state(run.run_id, [RunState.RUNNING], RunState.COMPLETED, by="worker")
     words = f"**{num_rows:,} images, {num_classes:,} classes, {num_epochs} epochs**"
     return {"words": words, "size_bytes": path.stat().st_size}
@@ -189,11 +191,12 @@ def draw(asked: argparse.Namespace) -> list[dict[str, Any]]:
     titles = [tab.label for tab in shown.tabs]
     figures += _press_on_matrix(shown, run, _paths(asked)[-1])
     figures += _press_on_images(shown)
-    figures += [
-        _figure(f"page: open {title.split(': ')[-1]}", [_open_tab(shown, title)])
-        for title in titles
-        if title not in (titles[0], IMAGES_TAB)
-    ]
+    for title in titles:
+        if title in (titles[0], IMAGES_TAB):
+            continue
+        figures.append(_figure(f"page: open {title.split(': ')[-1]}", [_open_tab(shown, title)]))
+        if title == THRESHOLDS_TAB:
+            figures += _press_on_thresholds(shown)
     return [asdict(figure) for figure in figures]
 
 
@@ -217,6 +220,8 @@ def _press_on_matrix(shown: Any, run: RunRecord, path: Path) -> list[Figure]:
     for number in range(1, min(REPEATS, len(slider.options) - 1) + 1):
         shown.query_params["step"] = str(number * STEP)
         moves.append(_drawn(shown))
+    shown.query_params["step"] = str(run.best_step)  # it alone keeps the logits of every class
+    _drawn(shown)
     return [*figures, _figure("page: epoch slider moved", moves)]
 
 
@@ -245,6 +250,21 @@ def _press_on_images(shown: Any) -> list[Figure]:
         change()
         figures.append(_figure(f"page: images {what}", [_drawn(shown)]))
     return figures
+
+
+def _press_on_thresholds(shown: Any) -> list[Figure]:
+    """The first press comes at once, while the logits of the other classes are still being read."""
+    moves = []
+    for number in range(REPEATS + 1):
+        limit = next((one for one in shown.select_slider if one.key == "thresholds_limit"), None)
+        if limit is None:
+            return []
+        limit.set_value(float(limit.options[len(limit.options) // 2 + number]))
+        moves.append(_drawn(shown))
+    return [
+        _figure("page: threshold moved at once", moves[:1]),
+        _figure("page: threshold moved", moves[1:]),
+    ]
 
 
 def _open_tab(shown: Any, title: str) -> tuple[float, float]:

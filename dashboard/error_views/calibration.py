@@ -40,11 +40,14 @@ def draw(view: View) -> None:
         )
         return
     try:
-        scores = thresholds_data.read(evaluation)
+        _draw(view)
     except DataNotFoundError as error:
         messages.show(error)
-        return
-    kept = thresholds_data.saved(view)
+
+
+def _draw(view: View) -> None:
+    evaluation = view.evaluation
+    scores, kept = thresholds_data.read(evaluation), thresholds_data.saved(view)
     if scores is None:
         _draw_without_logits(view)
         return
@@ -207,7 +210,7 @@ def _draw_verbs(view: View, scores: Scores, fitted: Temperature, kept: Decision 
 def _save(view: View, scores: Scores, kept: Decision | None, temperature: float) -> bool:
     """Saves a temperature, without thresholds that were chosen at another. Returns whether it could be."""
     record, store = view.record, readers.store()
-    start = kept or plain_decision(scores.evaluation.class_names, scores.measured.chosen_on)
+    start = kept or plain_decision(scores.evaluation.class_names, scores.chosen_on)
     decision = replace(start.without_thresholds(), temperature=temperature)
     try:
         if decision.is_plain and decision.costs_fp is None and decision.costs_fn is None:

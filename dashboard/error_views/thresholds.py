@@ -28,20 +28,22 @@ FINE_LIMITS = tuple(round(float(one), 5) for one in np.geomspace(MIN_THRESHOLD, 
 @st.fragment
 def draw(view: View) -> None:
     """Draws the curves of a class, what can be chosen, and what that leads to."""
-    names = view.evaluation.class_names
-    if len(names) < 2:
+    if len(view.evaluation.class_names) < 2:
         messages.empty("There is one class only.", "Curves tell a class from the rest: there is none.")
         return
     try:
-        scores = thresholds_data.read(view.evaluation)
+        _draw(view)
     except DataNotFoundError as error:
         messages.show(error)
-        return
+
+
+def _draw(view: View) -> None:
+    scores, names = thresholds_data.read(view.evaluation), view.evaluation.class_names
     if scores is None:
         thresholds_data.draw_incomplete(view, "Curves and thresholds")
         return
     kept = thresholds_data.saved(view)
-    start = kept or plain_decision(names, scores.measured.chosen_on)
+    start = kept or plain_decision(names, scores.chosen_on)
     decision = state.operating_point(view.record.run_id)
     if decision is None or decision.class_names != names or decision.temperature != start.temperature:
         decision = start
@@ -49,12 +51,13 @@ def draw(view: View) -> None:
     with st.container(border=True):
         label = _draw_choice(view, scores, decision, is_choosable=is_choosable)
         _draw_curves(scores, decision, label)
+    pair = thresholds_outcome.before_and_after(scores, decision)
     with st.container(border=True):
-        thresholds_outcome.draw(view, scores, decision, label)
+        thresholds_outcome.draw(view, scores, decision, label, pair)
         if is_choosable:
             _draw_verbs(view, scores, decision, kept)
     with st.container(border=True):
-        thresholds_outcome.draw_classes(scores, decision)
+        thresholds_outcome.draw_classes(scores, decision, pair)
 
 
 def _draw_choice(view: View, scores: Scores, decision: Decision, *, is_choosable: bool) -> int:
@@ -149,7 +152,7 @@ def _draw_suggest(scores: Scores, decision: Decision, label: int) -> None:
 def _draw_curves(scores: Scores, decision: Decision, label: int) -> None:
     names, evaluation = scores.evaluation.class_names, scores.evaluation
     counts = scores.counts(label, decision.temperature)
-    is_large = scores.logits.size > EXACT_SCORES
+    is_large = scores.num_values > EXACT_SCORES
     shown = st.toggle(
         "Averages over the classes", value=not is_large, key="thresholds_averages",
         help="Macro: the mean of the classes' curves. Micro: all answers together, one against the rest.",
@@ -255,8 +258,8 @@ def _draw_verbs(view: View, scores: Scores, decision: Decision, kept: Decision |
             help="Try it, `superft predict` and the published card use it from then on.",
         ):  # fmt: skip
             test = thresholds_data.read_test(view)
-            by_split = {"eval": scores.measured, "test": test and test.measured}
             try:
+                by_split = {"eval": scores.measured, "test": test and test.measured}
                 decisions.save(readers.store(), record, decision, by_split, by="page")
             except SuperFTError as error:
                 messages.show(error)
@@ -286,8 +289,11 @@ def _reset(view: View, kept: Decision | None, scores: Scores) -> None:
         return
     plain = replace(kept.without_thresholds(), costs_fp=None, costs_fn=None)
     test = thresholds_data.read_test(view)
-    by_split = {"eval": scores.measured, "test": test and test.measured}
-    decisions.save(store, record, plain, by_split, by="page")
+    try:
+        by_split = {"eval": scores.measured, "test": test and test.measured}
+        decisions.save(store, record, plain, by_split, by="page")
+    except SuperFTError as error:
+        messages.show(error)
 
 
 def _put_widgets(decision: Decision, label: int) -> None:
@@ -322,7 +328,11 @@ def _take_costs(run_id: str, decision: Decision, label: int) -> None:
 
 
 def _suggest(run_id: str, scores: Scores, decision: Decision, classes: list[int] | None) -> None:
-    found = suggest_thresholds(scores.logits, scores.labels, decision, classes)
+    try:
+        found = suggest_thresholds(scores.logits, scores.labels, decision, classes)
+    except DataNotFoundError as error:
+        messages.show(error)
+        return
     state.change_operating_point(run_id, replace(decision, thresholds=found))
 
 

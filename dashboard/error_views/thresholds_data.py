@@ -1,9 +1,12 @@
 """What the views of thresholds and calibration read: logits, and what follows from them alone.
 
-Logits of 50,000 images and 1,000 classes are 200 MB, so only two sets are kept: eval and test of one run.
-Everything else is as long as the images, or as the classes.
+Logits of 50,000 images and 1,000 classes are 200 MB. So what is a number for each image is made while the
+file is read; only what needs them all at once (averages, suggestions, a temperature) keeps them, and two sets
+at most: eval and test of one run. Everything else is as long as the images, or as the classes.
 """
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +22,33 @@ from superft_hf.evaluation import curves
 from superft_hf.evaluation import decision as decision_files
 from superft_hf.evaluation.calibration import Calibration, Temperature, fit_temperature, measure
 from superft_hf.evaluation.curves import Averages, Counts
-from superft_hf.evaluation.decision import ABSTAINS, Decision, decide
+from superft_hf.evaluation.decision import ABSTAINS, ChosenOn, Decision, decide
 from superft_hf.evaluation.operating_points import class_probabilities, normalizers
-from superft_hf.evaluation.prediction_files import Logits, read_logits
+from superft_hf.evaluation.prediction_files import (
+    Logits,
+    keeps_every_class,
+    read_confidence,
+    read_logit_blocks,
+    read_logits,
+)
 from superft_hf.records import RunState
 
 MISSING = "the 20 highest logits"
+
+
+class _Held:
+    """The logits of a file, from when somebody needed them all at once."""
+
+    def __init__(self, path: str, stamp: int) -> None:
+        self.logits: Logits | None = None
+        self._file = path, stamp
+        self._lock = threading.Lock()
+
+    def read(self) -> Logits:
+        with self._lock:
+            if self.logits is None:
+                self.logits = read_logits(_unchanged(*self._file))
+            return self.logits
 
 
 @dataclass(frozen=True)
@@ -33,13 +57,32 @@ class Scores:
 
     Attributes:
         evaluation: The evaluation.
-        logits: Shape (N, C), dtype float32. Do not change it in place.
         labels: Shape (N,).
     """
 
     evaluation: Evaluation
-    logits: np.ndarray
     labels: np.ndarray
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Shape (N, C), dtype float32, read when first asked for. Do not change it in place.
+
+        Raises:
+            DataNotFoundError: If the file is gone, damaged or another one by now.
+        """
+        _wait_for_logits(*self.key)
+        return _held(*self.key).read().values
+
+    @property
+    def num_values(self) -> int:
+        """N times C."""
+        return len(self.labels) * len(self.evaluation.class_names)
+
+    @property
+    def chosen_on(self) -> ChosenOn:
+        """What is noted in a decision that is chosen on it."""
+        one = self.evaluation
+        return ChosenOn(one.run_id, one.split, one.step, len(self.labels))
 
     @property
     def key(self) -> tuple[str, int]:
@@ -66,11 +109,18 @@ class Scores:
 
     def answers(self, decision: Decision) -> np.ndarray:
         """Class ids by a decision, -1 where there is no answer, shape (N,)."""
-        return decide(self.logits, decision, _normalizers(self.key, decision.temperature, self))
+        temperature = decision.temperature
+        return _by_image(
+            self,
+            lambda rows, logits: decide(logits, decision, _normalizer(self, temperature, rows, logits)),
+            np.dtype(np.int64),
+        )
 
-    def plain_answers(self, decision: Decision) -> np.ndarray:
-        """The same without its thresholds; of equal temperatures computed once."""
-        return _plain_answers(self.key, decision.temperature, self, decision)
+    @property
+    def plain_answers(self) -> np.ndarray:
+        """The same without thresholds: the likeliest class, which no temperature changes."""
+        rows = self.evaluation.rows
+        return np.where(np.isnan(rows["confidence"]), ABSTAINS, rows["prediction"]).astype(np.int64)
 
     def confidence(self, temperature: float) -> np.ndarray:
         """Probability of the likeliest class, shape (N,); NaN where logits are no numbers."""
@@ -92,10 +142,9 @@ def read(evaluation: Evaluation) -> Scores | None:
     Raises:
         DataNotFoundError: If the file is gone or damaged.
     """
-    found = _logits(str(evaluation.path), evaluation.stamp)
-    if not found.is_complete:
+    if not _keeps_every_class(str(evaluation.path), evaluation.stamp):
         return None
-    return Scores(evaluation, found.values, evaluation.rows["label"].to_numpy())
+    return Scores(evaluation, evaluation.rows["label"].to_numpy())
 
 
 def read_test(view: View) -> Scores | None:
@@ -177,29 +226,84 @@ def dropped_words(number: int) -> str:
 def _is_complete(run_id: str, step: int) -> bool:
     try:
         one = examples.evaluation(run_id, "eval", step)
-        return _logits(str(one.path), one.stamp).is_complete
+        return _keeps_every_class(str(one.path), one.stamp)
     except DataNotFoundError:
         return False
 
 
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _keeps_every_class(path: str, stamp: int) -> bool:
+    return keeps_every_class(Path(path))
+
+
 @st.cache_resource(max_entries=2, show_spinner="Reading the logits")
-def _logits(path: str, stamp: int) -> Logits:
-    return read_logits(Path(path))
+def _wait_for_logits(path: str, stamp: int) -> None:
+    """Only what shows that it takes a while: `_held` alone keeps the logits."""
+    _held(path, stamp).read()
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _held(path: str, stamp: int) -> _Held:
+    return _Held(path, stamp)
+
+
+def _unchanged(path: str, stamp: int) -> Path:
+    """The path, while its file is the one that the page shows: it may be read long after its numbers."""
+    found = Path(path)
+    if not found.is_file() or found.stat().st_mtime_ns != stamp:
+        raise DataNotFoundError(
+            f"The prediction file {found.name} was removed or written anew meanwhile.",
+            hint="Load the page again.",
+        )
+    return found
+
+
+def _by_image(scores: Scores, of: Callable[[slice, np.ndarray], np.ndarray], dtype: np.dtype) -> np.ndarray:
+    """A number for each image, shape (N,): from the logits in memory, else from the file as it is read."""
+    made = np.empty(len(scores.labels), dtype=dtype)
+
+    def take(rows: slice, logits: np.ndarray) -> None:
+        made[rows] = of(rows, logits)
+
+    held = _held(*scores.key)
+    if held.logits is not None:
+        take(slice(None), held.logits.values)
+    else:
+        read_logit_blocks(_unchanged(*scores.key), take)
+    return made
+
+
+def _normalizer(scores: Scores, temperature: float, rows: slice, logits: np.ndarray) -> np.ndarray:
+    """The logarithm of the sum of exponentials of each of some rows of scaled logits."""
+    if temperature != 1:
+        return _normalizers(scores.key, temperature, scores)[rows]
+    # The file says it already: the probability of the likeliest class.
+    with np.errstate(divide="ignore"):
+        return logits.max(axis=1).astype(np.float64) - np.log(_confidence(*scores.key)[rows])
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _normalizers(key: tuple[str, int], temperature: float, _scores: Scores) -> np.ndarray:
-    if temperature == 1:  # the file says it already: the probability of the likeliest class
-        found = _logits(*key)
-        with np.errstate(divide="ignore"):
-            return found.values.max(axis=1).astype(np.float64) - np.log(found.confidence)
-    return normalizers(_scores.logits, temperature)
+    def of(rows: slice, logits: np.ndarray) -> np.ndarray:
+        if temperature == 1:
+            return _normalizer(_scores, temperature, rows, logits)
+        return normalizers(logits, temperature)
+
+    return _by_image(_scores, of, np.dtype(np.float64))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _confidence(path: str, stamp: int) -> np.ndarray:
+    return read_confidence(_unchanged(path, stamp))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _of_class(key: tuple[str, int], label: int, temperature: float, _scores: Scores) -> np.ndarray:
-    normalizer = _normalizers(key, temperature, _scores)
-    return class_probabilities(_scores.logits, [label], temperature, normalizer)[0]
+    def of(rows: slice, logits: np.ndarray) -> np.ndarray:
+        normalizer = _normalizer(_scores, temperature, rows, logits)
+        return class_probabilities(logits, [label], temperature, normalizer)[0]
+
+    return _by_image(_scores, of, np.dtype(np.float64))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -212,15 +316,6 @@ def _averages(key: tuple[str, int], temperature: float, _scores: Scores) -> Aver
     probabilities = _scores.logits / np.float32(temperature)
     probabilities -= _normalizers(key, temperature, _scores)[:, None].astype(np.float32)
     return curves.average(np.exp(probabilities, out=probabilities), _scores.labels)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _plain_answers(
-    key: tuple[str, int], temperature: float, _scores: Scores, _decision: Decision
-) -> np.ndarray:
-    # The file says them already: no temperature changes which class is the likeliest.
-    likeliest = _scores.evaluation.rows["prediction"].to_numpy().astype(np.int64)
-    return np.where(np.isnan(_logits(*key).confidence), ABSTAINS, likeliest)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Measuring the calibration")

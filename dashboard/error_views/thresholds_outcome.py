@@ -18,7 +18,19 @@ from superft_hf.evaluation.operating_points import Outcome, outcome_of
 TABLE_ROWS, TABLE_HEIGHT = 12, 420
 
 
-def draw(view: View, scores: Scores, decision: Decision, label: int) -> None:
+Pair = tuple[Outcome, Outcome]
+"""Of the likeliest class and of a decision, both with its costs."""
+
+
+def before_and_after(scores: Scores, decision: Decision) -> Pair:
+    """What a decision changes; unless it takes the likeliest class, this reads every logit."""
+    before = outcome_of(scores.plain_answers, scores.labels, decision)
+    if decision.takes_likeliest:
+        return before, before
+    return before, outcome_of(scores.answers(decision), scores.labels, decision)
+
+
+def draw(view: View, scores: Scores, decision: Decision, label: int, pair: Pair) -> None:
     """Draws the figures of a decision beside those of the likeliest class.
 
     Args:
@@ -26,11 +38,12 @@ def draw(view: View, scores: Scores, decision: Decision, label: int) -> None:
         scores: Of its evaluation.
         decision: What is being chosen.
         label: The class whose own figures are shown.
+        pair: What the decision changes there.
     """
-    shown = [scores]
+    shown = [(scores, pair)]
     if scores.evaluation.split == "eval" and thresholds_data.is_choosable(view):
         test = thresholds_data.read_test(view)
-        shown += [test] if test is not None else []
+        shown += [(test, before_and_after(test, decision))] if test is not None else []
     note = "before: the likeliest class · after: the operating point"
     if len(shown) == 2:
         note += " · chosen on eval, applied to test"
@@ -38,10 +51,9 @@ def draw(view: View, scores: Scores, decision: Decision, label: int) -> None:
         note += " · chosen on eval"
     card_head("What it leads to", note)
     columns: dict[str, list[str]] = {"": [title for title, _ in _rows(decision, label)]}
-    for one in shown:
-        pair = _before_and_after(one, decision)
+    for one, outcomes in shown:
         split, size = one.evaluation.split, formats.count(len(one.labels))
-        for when, found in zip(("before", "after"), pair, strict=True):
+        for when, found in zip(("before", "after"), outcomes, strict=True):
             columns[f"{split} {when}, {size} images"] = [words(found) for _, words in _rows(decision, label)]
     column = st.column_config.TextColumn(alignment="right")
     st.dataframe(
@@ -55,9 +67,9 @@ def draw(view: View, scores: Scores, decision: Decision, label: int) -> None:
     )
 
 
-def draw_classes(scores: Scores, decision: Decision) -> None:
+def draw_classes(scores: Scores, decision: Decision, pair: Pair) -> None:
     """Draws a table of the classes, those with the most that is missed or wrong first."""
-    before, after = _before_and_after(scores, decision)
+    before, after = pair
     names = scores.evaluation.class_names
     note = f"on {scores.evaluation.split}, with the operating point · most missed first"
     card_head("By class", note)
@@ -93,14 +105,6 @@ def draw_classes(scores: Scores, decision: Decision) -> None:
             one: right for one in table.columns if one not in ("Class", "Most often taken for")
         },
     )  # fmt: skip
-
-
-def _before_and_after(scores: Scores, decision: Decision) -> tuple[Outcome, Outcome]:
-    """Of the likeliest class and of the decision, both with its costs."""
-    before = outcome_of(scores.plain_answers(decision), scores.labels, decision)
-    if decision.takes_likeliest:
-        return before, before
-    return before, outcome_of(scores.answers(decision), scores.labels, decision)
 
 
 def _rows(decision: Decision, label: int) -> list[tuple[str, Callable[[Outcome], str | None]]]:

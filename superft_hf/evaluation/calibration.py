@@ -326,7 +326,10 @@ def scaled_blocks(logits: np.ndarray, temperature: float) -> Iterator[tuple[slic
     rows = max(1, _VALUES_A_BLOCK // max(logits.shape[1] if logits.ndim == 2 else 1, 1))
     for start in range(0, len(logits), rows):
         part = slice(start, start + rows)
-        yield part, logits[part].astype(np.float64) / temperature
+        scaled = logits[part].astype(np.float64)
+        if temperature != 1:
+            scaled /= temperature
+        yield part, scaled
 
 
 def log_sum_exp(values: np.ndarray) -> np.ndarray:

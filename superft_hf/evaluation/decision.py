@@ -146,9 +146,11 @@ def decide(logits: np.ndarray, decision: Decision, normalizer: np.ndarray | None
     for part, scaled in scaled_blocks(logits, decision.temperature):
         rows = np.arange(len(scaled))
         with np.errstate(invalid="ignore"):
-            answers = (scaled - log_limits).argmax(axis=1)
             whole = log_sum_exp(scaled) if normalizer is None else normalizer[part]
-            probability = np.exp(scaled[rows, answers] - whole)
+            scaled -= log_limits  # in place: a second array of this size costs more than the subtraction
+            answers = scaled.argmax(axis=1)
+            chosen = logits[part][rows, answers].astype(np.float64) / decision.temperature
+            probability = np.exp(chosen - whole)
             # Not `<`: a NaN is below nothing. The slack is for thresholds written with few digits.
             is_sure = probability >= limits[answers] + decision.abstain_band - _SLACK
         made[part] = np.where(is_sure, answers, ABSTAINS)

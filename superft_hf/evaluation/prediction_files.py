@@ -13,8 +13,7 @@ of one image are read without those of a million others.
 
 import hashlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +27,7 @@ from scipy.special import softmax
 
 from superft_hf.errors import DataNotFoundError
 from superft_hf.evaluation.classification import example_losses
+from superft_hf.evaluation.list_columns import read_blocks, read_lists
 
 FULL_LOGITS_CLASSES = 100
 KEPT_LOGITS = 20
@@ -37,8 +37,6 @@ _REPEATED = ["label", "prediction"]
 """Columns kept with a dictionary. Logits neither repeat nor compress; without either they read faster."""
 _VALUES_A_GROUP = 2**21
 _ROWS_A_GROUP = (256, 2**16)
-_READERS = 4
-"""Threads that read the groups of a large column."""
 
 
 @dataclass(frozen=True)
@@ -220,12 +218,53 @@ def read_logits(path: Path) -> Logits:
     try:
         with pq.ParquetFile(path) as file:
             num_classes = len(_class_names(file.schema_arrow.metadata))
-            values = _read_lists(path, file, "logits")
-            ids = _read_lists(path, file, "logit_ids") if "logit_ids" in file.schema_arrow.names else None
-            confidence = file.read(columns=["confidence"])["confidence"].to_numpy()
+            values = read_lists(path, file, "logits")
+            ids = read_lists(path, file, "logit_ids") if "logit_ids" in file.schema_arrow.names else None
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise _unreadable(path, error) from error
-    return Logits(values, ids, num_classes, confidence)
+    return Logits(values, ids, num_classes, read_confidence(path))
+
+
+def read_logit_blocks(path: Path, take: Callable[[slice, np.ndarray], None]) -> None:
+    """Hands out the logits, some rows at a time, where nobody needs them all at once.
+
+    Args:
+        path: A file that keeps every class.
+        take: Called with rows and their logits, shape (n, C), by several threads at once and in any order.
+
+    Raises:
+        DataNotFoundError: If there is no such file, or it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            read_blocks(path, file, "logits", take)
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_confidence(path: Path) -> np.ndarray:
+    """Probability of the likeliest class of each image, shape (N,), dtype float64: as it was written.
+
+    Raises:
+        DataNotFoundError: If there is no such file, or it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=["confidence"])["confidence"].to_numpy()
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def keeps_every_class(path: Path) -> bool:
+    """Whether every class has its logit in a prediction file; else it has the 20 highest.
+
+    Raises:
+        DataNotFoundError: If there is no such file, or it is damaged.
+    """
+    try:
+        return "logit_ids" not in pq.read_schema(path).names
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_class_names(path: Path) -> list[str]:
@@ -306,45 +345,6 @@ def _lists(values: np.ndarray) -> pa.ListArray:
 def _list_type(inside: pa.DataType) -> pa.ListType:
     """None of the values is missing: a file that says so is read in two thirds of the time."""
     return pa.list_(pa.field("element", inside, nullable=False))
-
-
-def _read_lists(path: Path, file: pq.ParquetFile, column: str) -> np.ndarray:
-    """A column of lists of equal length as (N, K); group by group, so that it is in memory once.
-
-    Args:
-        path: The file.
-        file: The same, opened.
-        column: Its name.
-    """
-    about = file.metadata
-    sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
-    starts = np.cumsum([0, *sizes])
-    dtype = file.schema_arrow.field(column).type.value_type.to_pandas_dtype()
-    found = np.empty((about.num_rows, _list_length(about, column) if about.num_rows else 0), dtype=dtype)
-    workers = max(1, min(_READERS, pa.cpu_count(), len(sizes)))
-
-    def read_some(groups: range) -> None:
-        # Unpacking the lists is most of the time, and Arrow itself takes one thread for a column.
-        with pq.ParquetFile(path, metadata=about) as opened:
-            for group in groups:
-                start = starts[group]
-                for chunk in opened.read_row_group(group, columns=[column], use_threads=False)[column].chunks:
-                    values = chunk.flatten().to_numpy(zero_copy_only=False)
-                    found[start : start + len(chunk)] = values.reshape(len(chunk), found.shape[1])
-                    start += len(chunk)
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(read_some, [range(first, len(sizes), workers) for first in range(workers)]))
-    return found
-
-
-def _list_length(about: pq.FileMetaData, column: str) -> int:
-    """Of the lists of a column, by what the metadata of the first rows say."""
-    group = next(one for one in map(about.row_group, range(about.num_row_groups)) if one.num_rows)
-    columns = [group.column(place) for place in range(group.num_columns)]
-    return next(
-        one.num_values // group.num_rows for one in columns if one.path_in_schema.startswith(f"{column}.")
-    )
 
 
 def _take(file: pq.ParquetFile, rows: np.ndarray, columns: list[str] | None) -> pa.Table:

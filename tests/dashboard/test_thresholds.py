@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
+from dashboard import examples
+from dashboard.error_views import thresholds, thresholds_data
+from superft_hf.errors import DataNotFoundError
 from superft_hf.evaluation import decision as decisions
 from superft_hf.evaluation.decision import ChosenOn, Decision
 from superft_hf.evaluation.prediction_files import (
@@ -98,6 +102,47 @@ def test_view__a_threshold_moves_the_consequences(open_page, store, run):
     recall = np.mean(answers[labels == 3] == 3)
     assert table.loc["Recall of 3"].iloc[1] == f"{100 * recall:.1f} %"
     assert "threshold 0.900" in words(app)
+
+
+def test_view__keeps_the_logits_only_where_all_are_needed_at_once(open_page, store, run, monkeypatch):
+    monkeypatch.setattr(thresholds, "EXACT_SCORES", 0)  # as with many images: no averages at first
+    read = []
+    monkeypatch.setattr(thresholds_data, "read_logits", lambda path: read.append(path) or read_logits(path))
+    app = open_page("errors", VIEW, run=run.run_id)
+    app.selectbox(key="thresholds_class").set_value(3).run()
+    app.slider(key="thresholds_limit").set_value(0.9).run()
+    from_file = figures(app)
+    assert from_file.loc["Not sure"].iloc[1] != "0" and not read
+    app.toggle(key="thresholds_averages").set_value(True).run()
+    assert len(read) == 1
+    app.slider(key="thresholds_limit").set_value(0.1).run()
+    app.slider(key="thresholds_limit").set_value(0.9).run()
+    assert figures(app).equals(from_file) and len(read) == 1 and not app.exception
+
+
+def test_view__suggests_from_logits_that_were_not_kept_yet(open_page, store, run, monkeypatch):
+    monkeypatch.setattr(thresholds, "EXACT_SCORES", 0)
+    app = open_page("errors", VIEW, run=run.run_id)
+    app.button(key="thresholds_suggest_all").click().run()
+    assert not app.exception and not app.button(key="thresholds_save").disabled
+
+
+def test_scores__of_a_class_are_those_of_all_logits(open_page, store, run):
+    one = examples.evaluation(run.run_id, "eval", run.best_step)
+    logits = read_logits(one.path).values.astype(np.float64)
+    for temperature in (1.0, 2.5):
+        scores = thresholds_data.read(one)
+        expected = softmax(logits / temperature, axis=1)[:, 3]
+        assert scores.of_class(3, temperature) == pytest.approx(expected, rel=1e-5)
+    assert scores.plain_answers.tolist() == logits.argmax(axis=1).tolist()
+
+
+def test_scores__a_file_that_was_written_anew_is_not_mixed_with_the_old_numbers(open_page, store, run):
+    scores = thresholds_data.read(examples.evaluation(run.run_id, "eval", run.best_step))
+    rewrite(store, run, "eval", run.best_step, lambda labels: np.zeros((len(labels), 10)))
+    for ask in (lambda: scores.of_class(0, 1.0), lambda: scores.logits):
+        with pytest.raises(DataNotFoundError, match="written anew"):
+            ask()
 
 
 def test_view__two_classes_have_one_threshold(open_page, store, two_classes):

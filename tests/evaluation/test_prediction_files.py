@@ -1,13 +1,18 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy.special import softmax
 
 from superft_hf.errors import DataNotFoundError
+from superft_hf.evaluation import list_columns
 from superft_hf.evaluation.prediction_files import (
+    keeps_every_class,
     read_class_names,
+    read_confidence,
+    read_logit_blocks,
     read_logits,
     read_numbers,
     read_predictions,
@@ -78,7 +83,8 @@ def test_a_missing_or_half_written_file_is_one_sentence(tmp_path, content):
     path = tmp_path / "eval-1.parquet"
     if content is not None:
         path.write_bytes(content)
-    for read in (read_predictions, read_class_names, read_numbers, read_texts, read_logits):
+    readers = (read_predictions, read_class_names, read_numbers, read_texts, read_logits)
+    for read in (*readers, read_confidence, keeps_every_class, lambda one: read_logit_blocks(one, print)):
         with pytest.raises(DataNotFoundError, match=r"The prediction file eval-1\.parquet cannot be read"):
             read(path)
 
@@ -158,6 +164,43 @@ def test_logits_come_as_arrays(tmp_path):
     assert found.values.tobytes() == logits.tobytes()
     assert np.exp(found.log_probabilities) == pytest.approx(softmax(logits, axis=1), rel=1e-5)
     assert found.of_class(2) == pytest.approx(softmax(logits, axis=1)[:, 2], rel=1e-5)
+
+
+@pytest.mark.parametrize("values_a_block", [1, 37, 10**6])
+def test_logits_are_handed_out_in_blocks_each_row_once(tmp_path, monkeypatch, values_a_block):
+    monkeypatch.setattr(list_columns, "_VALUES_A_BLOCK", values_a_block)
+    path = tmp_path / "eval-1.parquet"
+    logits = random_file(path)
+    found, times = np.zeros_like(logits), np.zeros(len(logits), dtype=int)
+
+    def take(rows, values):
+        found[rows] = values
+        times[rows] += 1
+
+    read_logit_blocks(path, take)
+    assert found.tobytes() == logits.tobytes() and (times == 1).all()
+    assert read_logits(path).values.tobytes() == logits.tobytes()
+    assert read_confidence(path).tobytes() == read_logits(path).confidence.tobytes()
+
+
+def test_what_goes_wrong_with_a_block_is_raised(tmp_path):
+    random_file(tmp_path / "eval-1.parquet")
+    with pytest.raises(ZeroDivisionError):
+        read_logit_blocks(tmp_path / "eval-1.parquet", lambda rows, values: 1 // 0)
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_files_of_earlier_versions_read_alike(tmp_path, is_full):
+    """Their lists might have lacked values, by what their schema says."""
+    path = tmp_path / "eval-1.parquet"
+    random_file(path, classes=150, is_full=is_full)
+    now, table = read_logits(path), pq.read_table(path)
+    types = {"logits": pa.list_(pa.float32()), "logit_ids": pa.list_(pa.int64())}
+    fields = [pa.field(one.name, types.get(one.name, one.type)) for one in table.schema]
+    pq.write_table(table.cast(pa.schema(fields, table.schema.metadata)), path, row_group_size=256)
+    then = read_logits(path)
+    assert then.values.tobytes() == now.values.tobytes() and keeps_every_class(path) == is_full
+    assert is_full or then.ids.tobytes() == now.ids.tobytes()
 
 
 def test_probabilities_are_exact_where_only_the_highest_logits_are_kept(tmp_path):
