@@ -28,8 +28,8 @@ from superft_hf import folds
 from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config
 from superft_hf.engine import control
-from superft_hf.evaluation.label_errors import Probabilities, Suspects, suspects
-from superft_hf.evaluation.prediction_files import read_logits, read_numbers, read_texts
+from superft_hf.evaluation.label_errors import Suspects, suspects_of_answers
+from superft_hf.evaluation.prediction_files import read_class_names, read_numbers, read_texts
 from superft_hf.paths import samples_dir
 from superft_hf.records import UNFINISHED_STATES, RunRecord, RunState
 from superft_hf.starting_points import starting_point
@@ -117,7 +117,7 @@ def look_at_eval(store: RunStore, run: RunRecord, name: str, planted: set[str]) 
     """How many of the planted labels of eval are among the first suspects."""
     path = store.run_paths(run.run_id).prediction_file("eval", int(run.best_step or 0))
     numbers = read_numbers(path)
-    found = suspects(numbers["label"].to_numpy(), Probabilities(read_logits(path)))
+    found = suspects_of_answers(numbers, len(read_class_names(path)))
     is_right = (numbers["label"] == numbers["prediction"]).to_numpy()
     return _count(name, "eval", found, read_texts(path)["image"].tolist(), planted, float(is_right.mean()))
 
@@ -125,7 +125,7 @@ def look_at_eval(store: RunStore, run: RunRecord, name: str, planted: set[str]) 
 def look_at_train(store: RunStore, run: RunRecord, name: str, planted: set[str]) -> Found:
     """The same of train, by the folds."""
     whole = folds.out_of_sample(store, folds.fold_runs(store, run.run_id))
-    found = suspects(whole.labels, whole.probabilities)
+    found = suspects_of_answers(whole.answers, len(whole.class_names))
     images = whole.texts(store, np.arange(len(whole.labels)))["image"].tolist()
     return _count(name, "train", found, images, planted, float((whole.labels == whole.predictions).mean()))
 

@@ -6,6 +6,7 @@ that they belong together: it is read from what they were asked to do, see `supe
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,8 @@ class OutOfSample:
 
     Attributes:
         class_names: C names.
-        labels: Shape (N,), dtype int64; likewise predictions.
-        probabilities: Shape (N, C), float32; 0 for classes whose logit was not kept.
+        answers: One row an image, as `read_numbers` gives them.
+        files: The prediction files, by run.
         run_ids: The runs of the folds that are in it.
         run_numbers: For each image its run, as a position in `run_ids`, shape (N,).
         steps: By run, the global step of its best evaluation.
@@ -88,14 +89,33 @@ class OutOfSample:
     """
 
     class_names: tuple[str, ...]
-    labels: np.ndarray
-    predictions: np.ndarray
-    probabilities: Probabilities
+    answers: pd.DataFrame
+    files: tuple[Path, ...]
     run_ids: tuple[str, ...]
     run_numbers: np.ndarray
     steps: tuple[int, ...]
     rows: np.ndarray
     num_folds: int
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Shape (N,), dtype int64."""
+        return self.answers["label"].to_numpy(dtype=np.int64)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """Shape (N,), dtype int64."""
+        return self.answers["prediction"].to_numpy(dtype=np.int64)
+
+    def read_probabilities(self) -> Probabilities:
+        """Of every class, shape (N, C), float32; 0 for those whose logit was not kept. As large as the files.
+
+        Raises:
+            DataNotFoundError: If a file is gone or damaged.
+            DataError: If there are too many images and classes to be looked at at once.
+        """
+        require_room(len(self.answers), len(self.class_names))
+        return Probabilities(*(read_logits(path) for path in self.files))
 
     @property
     def is_complete(self) -> bool:
@@ -192,7 +212,6 @@ def out_of_sample(store: RunStore, folds: FoldRuns) -> OutOfSample:
     Raises:
         StateError: If no fold has completed.
         DataNotFoundError: If a prediction file is gone or damaged, or the folds are of different classes.
-        DataError: If there are too many images and classes to be looked at at once.
     """
     if not folds.done:
         raise StateError("No fold has completed yet.", hint="Start the folds, or wait for the first one.")
@@ -209,12 +228,10 @@ def out_of_sample(store: RunStore, folds: FoldRuns) -> OutOfSample:
         )
     numbers = [read_numbers(path) for path in files]
     sizes = [len(one) for one in numbers]
-    require_room(sum(sizes), len(next(iter(names))))
     return OutOfSample(
         class_names=names.pop(),
-        labels=np.concatenate([one["label"].to_numpy(dtype=np.int64) for one in numbers]),
-        predictions=np.concatenate([one["prediction"].to_numpy(dtype=np.int64) for one in numbers]),
-        probabilities=Probabilities(*(read_logits(path) for path in files)),
+        answers=pd.concat(numbers, ignore_index=True),
+        files=tuple(files),
         run_ids=tuple(run.run_id for run in folds.done),
         run_numbers=np.repeat(np.arange(len(sizes)), sizes),
         steps=tuple(steps),

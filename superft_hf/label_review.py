@@ -3,6 +3,7 @@
 The ranking is made by `superft_hf.evaluation.label_errors`; here the images get their names.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,14 @@ import pandas as pd
 
 from superft_hf import folds
 from superft_hf.evaluation import prediction_files
-from superft_hf.evaluation.label_errors import Probabilities, Suspects, require_room, suspects
+from superft_hf.evaluation.label_errors import (
+    Probabilities,
+    Suspects,
+    knows_enough,
+    require_room,
+    suspects,
+    suspects_of_answers,
+)
 from superft_hf.paths import RunPaths
 from superft_hf.store import RunStore
 
@@ -49,12 +57,12 @@ def of_evaluation(paths: RunPaths, run_id: str, split: str, step: int) -> Review
 
     Raises:
         DataNotFoundError: If the prediction file is gone or damaged.
-        DataError: If there are too many images and classes to be looked at at once.
+        DataError: If it is of an earlier version, and there are too many images and classes to be looked at
+            at once.
     """
     path = paths.prediction_file(split, step)
     numbers, names = prediction_files.read_numbers(path), tuple(prediction_files.read_class_names(path))
-    require_room(len(numbers), len(names))
-    found = suspects(numbers["label"].to_numpy(), Probabilities(prediction_files.read_logits(path)))
+    found = _suspects(numbers, len(names), lambda: Probabilities(prediction_files.read_logits(path)))
     positions = _doubtful(found)
     places = pd.DataFrame({"run_id": run_id, "split": split, "step": step, "row": positions})
     texts = prediction_files.read_texts(path, positions.tolist())
@@ -68,10 +76,11 @@ def of_folds(store: RunStore, found_folds: folds.FoldRuns) -> Review:
     Raises:
         StateError: If no fold has completed.
         DataNotFoundError: If a prediction file is gone or damaged.
-        DataError: If there are too many images and classes to be looked at at once.
+        DataError: If it is of an earlier version, and there are too many images and classes to be looked at
+            at once.
     """
     whole = folds.out_of_sample(store, found_folds)
-    found = suspects(whole.labels, whole.probabilities)
+    found = _suspects(whole.answers, len(whole.class_names), whole.read_probabilities)
     positions = _doubtful(found)
     places = whole.origins(positions)
     places.insert(1, "split", "eval")
@@ -80,6 +89,14 @@ def of_folds(store: RunStore, found_folds: folds.FoldRuns) -> Review:
     return Review(
         found, listed, whole.class_names, len(whole.labels), accuracy, whole.num_folds, len(whole.run_ids)
     )
+
+
+def _suspects(answers: pd.DataFrame, num_classes: int, read: Callable[[], Probabilities]) -> Suspects:
+    """By what the files say of each image; the logits of every class are read of earlier versions only."""
+    if knows_enough(answers):
+        return suspects_of_answers(answers, num_classes)
+    require_room(len(answers), num_classes)
+    return suspects(answers["label"].to_numpy(), read())
 
 
 def _doubtful(found: Suspects) -> np.ndarray:

@@ -105,9 +105,10 @@ def test_out_of_sample_predictions_are_joined_with_their_places(store):
     whole = folds.out_of_sample(store, folds.fold_runs(store, base.run_id))
     train = load_images(DataConfig(name_or_path="sample:digits"), cache_dir()).splits["train"]
     assert whole.is_complete and whole.run_ids == tuple(run.run_id for run in runs)
-    assert len(whole.labels) == len(train) and whole.probabilities.shape == (len(train), 10)
-    assert np.allclose(whole.probabilities.whole().sum(axis=1), 1, atol=1e-4)
-    assert np.array_equal(whole.probabilities.whole().argmax(axis=1), whole.predictions)
+    probabilities = whole.read_probabilities()
+    assert len(whole.labels) == len(train) and probabilities.shape == (len(train), 10)
+    assert np.allclose(probabilities.whole().sum(axis=1), 1, atol=1e-4)
+    assert np.array_equal(probabilities.whole().argmax(axis=1), whole.predictions)
     picked = np.array([0, len(train) - 1, len(train) // 2, 5])
     texts, origins = whole.texts(store, picked), whole.origins(picked)
     for number, position in enumerate(picked):
@@ -118,7 +119,7 @@ def test_out_of_sample_predictions_are_joined_with_their_places(store):
         assert row["label"] == whole.labels[position]
         logits = read_logits(path)
         assert np.allclose(
-            np.exp(logits.log_probabilities[int(origin["row"])]), whole.probabilities.whole()[position]
+            np.exp(logits.log_probabilities[int(origin["row"])]), probabilities.whole()[position]
         )
     references = set(whole.texts(store, np.arange(len(train)))["image"])
     assert references == {train.reference(index) for index in range(len(train))}

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from superft_hf import label_review
-from superft_hf.evaluation.prediction_files import read_predictions
+from superft_hf.evaluation import prediction_files
+from superft_hf.evaluation.prediction_files import read_numbers, read_predictions
 from tests.factories import make_completed_run, make_run_of
 
 
@@ -38,3 +39,23 @@ def test_a_list_has_an_end(store, monkeypatch):
     run = make_run_of(store, "wrong", class_names=("a", "b", "c"), labels=labels, logits=[logits])
     review = label_review.of_evaluation(store.run_paths(run.run_id), run.run_id, "eval", run.best_step)
     assert len(review.listed) == 7
+
+
+def test_logits_are_read_of_files_of_earlier_versions_only(store, monkeypatch):
+    run = make_completed_run(store, hidden=4, epochs=3)
+    paths, read = store.run_paths(run.run_id), []
+    monkeypatch.setattr(
+        prediction_files,
+        "read_logits",
+        lambda path, real=prediction_files.read_logits: read.append(path) or real(path),
+    )
+    new = label_review.of_evaluation(paths, run.run_id, "eval", run.best_step)
+    assert not read
+    monkeypatch.setattr(
+        prediction_files, "read_numbers", lambda path: read_numbers(path).assign(margin=np.nan)
+    )
+    old = label_review.of_evaluation(paths, run.run_id, "eval", run.best_step)
+    assert len(read) == 1 and old.found.num_issues == new.found.num_issues
+    assert old.listed["suggested"].tolist() == new.listed["suggested"].tolist()
+    assert old.listed["example_id"].tolist() == new.listed["example_id"].tolist()
+    assert old.listed["reason"].tolist() == new.listed["reason"].tolist()

@@ -13,7 +13,6 @@ from dashboard import (
     messages,
     readers,
     state,
-    warm_up,
 )
 from dashboard.error_views import (
     calibration,
@@ -75,7 +74,6 @@ def draw_page() -> None:
     figures.draw(view)
     _draw_views(view)
     close_look.draw()
-    warm_up.begin(warm_up.CLEANLAB)
 
 
 def _draw_nothing_yet(record: RunRecord) -> None:

@@ -2,8 +2,12 @@
 
 A network that has not seen an image, and is surer of another class than it usually is of that class, casts
 doubt on the label (Northcutt, Jiang & Chuang 2021, "Confident learning: estimating uncertainty in dataset
-labels", JAIR 70). How many labels are doubtful is estimated by cleanlab; which ones, by the margin between
-the label and the likeliest other class. Doubt is no proof: a rare but right image looks the same.
+labels", JAIR 70). How many labels are doubtful is estimated by cleanlab's rule; which ones, by the margin
+between the label and the likeliest other class. Doubt is no proof: a rare but right image looks the same.
+
+Both follow from three probabilities of an image: of its label, of the likeliest class, and of the second. A
+prediction file has them in columns of their own, so that the logits of every class need not be read; of files
+of earlier versions they are.
 
 N is the number of images, C the number of classes.
 """
@@ -22,7 +26,15 @@ from superft_hf.words import percent
 MAX_VALUES = 1_000_000_000
 """Probabilities that are looked at: some ten seconds."""
 
+UNKNOWN = -1
+
 _VALUES_AT_ONCE = 4_000_000
+_SLACK = 1e-6
+_LEAST_USUAL = 2e-6
+"""Cleanlab's: by how much a probability may miss its threshold, and the lowest threshold."""
+
+_ROUNDING = 1e-7
+"""Of probabilities that were float32: closer ones are equal."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,8 @@ class Suspects:
 
     Attributes:
         table: One row an image, most doubtful first: position (int64, among the N), label, suggested (class
-            ids, int32; the likeliest class besides the label), quality (float32; 0 is most doubtful, 1 not at
+            ids, int32; the likeliest class besides the label, or UNKNOWN where the label is the likeliest and
+            the second class was not noted), quality (float32; 0 is most doubtful, 1 not at
             all, 0.5 where label and suggestion are equally likely), label_probability,
             suggested_probability (float32), is_issue (bool).
         num_issues: How many labels are estimated to be wrong: the first so many rows.
@@ -108,16 +121,46 @@ def suspects(labels: np.ndarray, probabilities: Probabilities | np.ndarray) -> S
     """
     require_room(*probabilities.shape)
     is_finite, columns = _columns(labels, probabilities)
-    positions = np.flatnonzero(is_finite)
-    kept = {name: values[positions] for name, values in columns.items()}
-    order = np.argsort(kept["quality"], kind="stable")
-    table = pd.DataFrame(
-        {"position": positions[order], **{name: values[order] for name, values in kept.items()}}
-    )
+    own, other = columns["label_probability"], columns["suggested_probability"]
+    is_right = (own > other) | ((own == other) & (labels < columns["suggested"]))
     num_issues = _count(labels, probabilities, is_finite)
-    table["is_issue"] = np.arange(len(table)) < num_issues
-    usual = _usual(kept["label"], kept["label_probability"], probabilities.shape[1])
-    return Suspects(table, num_issues, len(labels) - len(positions), usual)
+    usual = _usual(labels[is_finite], own[is_finite], probabilities.shape[1])
+    return Suspects(
+        _ranked(columns, is_finite, is_right, num_issues), num_issues, int((~is_finite).sum()), usual
+    )
+
+
+def knows_enough(answers: pd.DataFrame) -> bool:
+    """Whether `suspects_of_answers` can be asked: files of earlier versions do not tell the margin."""
+    return bool((np.isfinite(answers["margin"]) | ~np.isfinite(answers["confidence"])).all())
+
+
+def suspects_of_answers(answers: pd.DataFrame, num_classes: int) -> Suspects:
+    """The same as `suspects`, without the probabilities of every class.
+
+    Args:
+        answers: Of runs that did not see these images in training, as `read_numbers` gives them: label,
+            prediction, confidence, loss and margin of N images.
+        num_classes: C.
+
+    Returns:
+        The ranking. Of images whose label is the likeliest class, the class that comes second is UNKNOWN:
+        nobody doubts them.
+    """
+    labels, predictions = answers["label"].to_numpy(), answers["prediction"].to_numpy()
+    confidence, loss, margin = (
+        answers[name].to_numpy(dtype=np.float64) for name in ("confidence", "loss", "margin")
+    )
+    is_right, is_finite = labels == predictions, np.isfinite(confidence) & ~np.isnan(loss)
+    own = np.where(is_right, confidence, np.minimum(np.exp(-loss), confidence))
+    own = np.where(np.abs(own - confidence) < _ROUNDING, confidence, own)
+    other = np.where(is_right, confidence - margin, confidence)
+    columns = _columns_of(labels, np.where(is_right, UNKNOWN, predictions), own, other)
+    usual = _usual(labels[is_finite], own[is_finite], num_classes)
+    num_issues = _count_of_answers(answers[is_finite], usual)
+    return Suspects(
+        _ranked(columns, is_finite, is_right, num_issues), num_issues, int((~is_finite).sum()), usual
+    )
 
 
 def require_room(num_images: int, num_classes: int) -> None:
@@ -154,12 +197,28 @@ def _columns(
         block[rows, labels[part]] = -1.0
         suggested[part] = block.argmax(axis=1)
         other[part] = np.maximum(block[rows, suggested[part]], 0)
-    columns = {
-        "label": labels.astype(np.int32), "suggested": suggested,
-        "quality": (own - other + 1) / 2,  # cleanlab's normalized margin
-        "label_probability": own, "suggested_probability": other,
+    return is_finite, _columns_of(labels, suggested, own, other)
+
+
+def _columns_of(
+    labels: np.ndarray, suggested: np.ndarray, own: np.ndarray, other: np.ndarray
+) -> dict[str, np.ndarray]:
+    return {
+        "label": labels.astype(np.int32), "suggested": suggested.astype(np.int32),
+        "quality": ((own - other + 1) / 2).astype(np.float32),  # cleanlab's normalized margin
+        "label_probability": own.astype(np.float32), "suggested_probability": other.astype(np.float32),
     }  # fmt: skip
-    return is_finite, columns
+
+
+def _ranked(
+    columns: dict[str, np.ndarray], is_finite: np.ndarray, is_right: np.ndarray, num_issues: int
+) -> pd.DataFrame:
+    """The table; of equally doubtful labels, those that the network did not answer come first."""
+    positions = np.flatnonzero(is_finite)
+    positions = positions[np.lexsort((is_right[positions], columns["quality"][positions]))]
+    table = pd.DataFrame({"position": positions, **{name: one[positions] for name, one in columns.items()}})
+    table["is_issue"] = np.arange(len(table)) < num_issues
+    return table
 
 
 def _usual(labels: np.ndarray, own: np.ndarray, num_classes: int) -> np.ndarray:
@@ -172,7 +231,7 @@ def _count(labels: np.ndarray, probabilities: Probabilities | np.ndarray, is_fin
     """How many labels are wrong, by cleanlab's estimate."""
     if len(np.unique(labels[is_finite])) < 2:
         return 0
-    # Takes a second or two, and no page needs it at first.
+    # Takes a second or two, and only files of earlier versions need it.
     from cleanlab.experimental.label_issues_batched import LabelInspector
 
     inspector = LabelInspector(num_class=probabilities.shape[1], verbose=False, store_results=False, n_jobs=1)
@@ -182,3 +241,12 @@ def _count(labels: np.ndarray, probabilities: Probabilities | np.ndarray, is_fin
             if rows.any():
                 learn(labels[part][rows], block[rows])
     return int(inspector.get_num_issues(silent=True))
+
+
+def _count_of_answers(answers: pd.DataFrame, usual: np.ndarray) -> int:
+    """The same number by the same rule: answers surer than usual of a class that is not the label's."""
+    if answers["label"].nunique() < 2:
+        return 0
+    labels, predictions = answers["label"].to_numpy(), answers["prediction"].to_numpy()
+    limits = np.fmax(usual, _LEAST_USUAL)[predictions] - _SLACK
+    return int(((predictions != labels) & (answers["confidence"].to_numpy() >= limits)).sum())

@@ -6,8 +6,15 @@ from scipy.special import softmax
 
 from superft_hf.errors import DataError
 from superft_hf.evaluation import label_errors
-from superft_hf.evaluation.label_errors import Probabilities, require_room, suspects
-from superft_hf.evaluation.prediction_files import read_logits, write_predictions
+from superft_hf.evaluation.label_errors import (
+    UNKNOWN,
+    Probabilities,
+    knows_enough,
+    require_room,
+    suspects,
+    suspects_of_answers,
+)
+from superft_hf.evaluation.prediction_files import read_logits, read_numbers, write_predictions
 
 
 def planted(
@@ -149,3 +156,65 @@ def test_the_number_is_that_of_cleanlab_on_all_at_once(num_classes, monkeypatch)
     probabilities = softmax(logits, axis=1).astype(np.float32)
     found = suspects(labels, probabilities)
     assert found.num_issues == num_label_issues(labels, probabilities) > 0
+
+
+def written(path, logits, labels, *, is_full=True):
+    write_predictions(
+        path, example_ids=[str(row) for row in range(len(labels))], images=[""] * len(labels), labels=labels,
+        logits=logits.astype(np.float32), is_full=is_full,
+        class_names=[f"class {label}" for label in range(logits.shape[1])],
+    )  # fmt: skip
+    return read_numbers(path)
+
+
+@pytest.mark.parametrize(("num_classes", "signal"), [(2, 2.0), (7, 4.0), (40, 1.0), (300, 9.0)])
+def test_the_columns_of_a_file_tell_the_same_as_its_logits(tmp_path, num_classes, signal):
+    labels, probabilities, _ = planted(3000, num_classes, share=0.1, signal=signal, seed=num_classes)
+    if num_classes > 2:
+        labels[labels == 1] = 0  # a class without images
+    logits = np.log(probabilities)
+    logits[[5, 9]] = np.nan
+    answers = written(tmp_path / "eval-1.parquet", logits, labels)
+    whole = suspects(labels, Probabilities(read_logits(tmp_path / "eval-1.parquet")))
+    found = suspects_of_answers(answers, num_classes)
+    assert knows_enough(answers) and found.num_dropped == whole.num_dropped == 2
+    assert found.num_issues == whole.num_issues > 0
+    np.testing.assert_allclose(found.usual, whole.usual, atol=1e-6)
+    one, other = (each.table.set_index("position").sort_index() for each in (found, whole))
+    for name in ("quality", "label_probability", "suggested_probability"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-6)
+    assert (one["label"] == other["label"]).all()
+    is_doubted = (one["suggested"] != UNKNOWN).to_numpy()
+    assert (one["suggested"] == other["suggested"])[is_doubted].all()
+    assert (one["quality"][~is_doubted] >= 0.5).all() and not one["is_issue"][~is_doubted].any()
+    listed = int(is_doubted.sum())
+    assert np.mean(found.table["position"][:listed] == whole.table["position"][:listed]) > 0.99
+
+
+def test_equal_probabilities_are_no_less_doubtful_than_before(tmp_path):
+    labels = np.array([0, 1, 2] * 10)
+    answers = written(tmp_path / "eval-1.parquet", np.zeros((30, 3)), labels)
+    found = suspects_of_answers(answers, 3)
+    assert found.num_issues == 20 and (found.table["quality"] == 0.5).all()
+    assert (found.table["label"][:20] != 0).all() and (found.table["suggested"][:20] == 0).all()
+
+
+def test_the_label_is_exact_where_only_the_highest_logits_are_kept(tmp_path):
+    labels, probabilities, _ = planted(500, 200, share=0.2, signal=3.0)
+    answers = written(tmp_path / "eval-1.parquet", np.log(probabilities), labels, is_full=False)
+    table = suspects_of_answers(answers, 200).table
+    own = probabilities[table["position"], table["label"]]
+    np.testing.assert_allclose(table["label_probability"], own, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_columns_of_no_image_or_one(tmp_path, size):
+    answers = written(tmp_path / "eval-1.parquet", np.zeros((size, 3)), np.zeros(size, dtype=np.int64))
+    found = suspects_of_answers(answers, 3)
+    assert found.num_issues == 0 and len(found.table) == size and np.isnan(found.usual[1:]).all()
+
+
+def test_files_of_earlier_versions_do_not_know_enough(tmp_path):
+    answers = written(tmp_path / "eval-1.parquet", np.zeros((4, 3)), np.zeros(4, dtype=np.int64))
+    answers["margin"] = np.nan
+    assert not knows_enough(answers)
