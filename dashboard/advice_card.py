@@ -19,7 +19,7 @@ def draw(record: RunRecord) -> None:
     """
     with st.container(border=True, height="stretch", key="advice_card"):
         try:
-            found = advise(record, readers.config(record.run_id), readers.metrics(record.run_id))
+            found = advise(record, readers.decided(record.run_id), readers.metrics(record.run_id))
         except SuperFTError as error:  # its file was removed: the rest of the page is still worth showing
             card_head("What to do next time")
             st.markdown(f":gray[{formats.worded(error.message)}]")

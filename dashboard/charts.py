@@ -34,6 +34,7 @@ class Palette:
         runs: Of runs that are compared.
         right_steps: Matrix cells on the diagonal, few to many.
         wrong_steps: Matrix cells off it, few to many.
+        amounts: How much of something there is, little to much, where nothing is right or wrong.
     """
 
     train: str
@@ -45,6 +46,7 @@ class Palette:
     runs: tuple[str, ...]
     right_steps: tuple[str, ...]
     wrong_steps: tuple[str, ...]
+    amounts: tuple[str, ...]
 
 
 LIGHT = Palette(
@@ -52,12 +54,14 @@ LIGHT = Palette(
     runs=("#C2255C", "#8A6D00", "#0B7285", "#862E9C", "#4B7A0B", "#A6501B", "#495057", "#364FC7"),
     right_steps=("#F1F6FE", "#E3EDFD", "#D3E3FC", "#BFD7FB", "#A9C9F9"),
     wrong_steps=("#FADCCB", "#F5BB99", "#EE9A6A", "#E57A42", "#B93A08"),
+    amounts=("#E3F1F3", "#A9D8DF", "#5FB3C0", "#1D8497", "#0B5A69", "#06343D"),
 )  # fmt: skip
 DARK = Palette(
     train="#8A94A4", eval="#A58BFA", test="#51CF66", text="#E8EAED", quiet="#A4ADBB", outline="#FFFFFF",
     runs=("#F783AC", "#E8BE3C", "#3BC9DB", "#DA77F2", "#A9E34B", "#E0976A", "#ADB5BD", "#91A7FF"),
     right_steps=("#131E31", "#162741", "#193052", "#1D3B66", "#22487E"),
     wrong_steps=("#4A2712", "#6B3314", "#8A4018", "#E9803F", "#FF9D68"),
+    amounts=("#16282D", "#1B4550", "#25707F", "#3A9DB0", "#74CBDA", "#C6F1F8"),
 )  # fmt: skip
 
 

@@ -6,7 +6,17 @@ Each fills the form and ends with a rerun. A choice that cannot be found stays i
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from dashboard import data_picker, dialogs, findings_dialog, forms, messages, model_picker, readers, state
+from dashboard import (
+    data_picker,
+    dialogs,
+    findings_dialog,
+    forms,
+    lr_dialog,
+    messages,
+    model_picker,
+    readers,
+    state,
+)
 from superft_hf.config_file import dump_config, parse_config
 from superft_hf.errors import ConfigError, SuperFTError
 
@@ -104,4 +114,5 @@ _DIALOGS = {
     "show yaml": show_yaml,
     "finding": findings_dialog.show_finding,
     "first batch": findings_dialog.show_first_batch,
+    lr_dialog.NAME: lr_dialog.show,
 }

@@ -2,7 +2,7 @@
 
 Each finding states the number it rests on, so that a reader can disagree. A rule is silent when its figures
 cannot be compared: with label smoothing, L1, L2 or class weights the train loss is another quantity than the
-eval loss.
+eval loss, and runs of earlier versions logged no other.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dashboard.formats import counted, interval, metric_title
+from superft_hf.advice import STRONGER
 from superft_hf.config import RunConfig
 from superft_hf.evaluation.intervals import wilson_interval
 from superft_hf.records import RunRecord, RunState
+from superft_hf.train_loss import CROSS_ENTROPY, train_loss_key
 
 OVERFIT_RATIO = 2.0
 MIN_EPOCHS = 3
@@ -57,28 +59,30 @@ def find(record: RunRecord, config: RunConfig, metrics: pd.DataFrame) -> list[Ad
 
 def epoch_losses(metrics: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Train and eval loss by epoch number: the mean of the epoch's points, the value of its evaluation."""
-    train = metrics[metrics["key"] == "loss"]
+    train = metrics[metrics["key"] == train_loss_key(set(metrics["key"]))]
     by_epoch = train.groupby((train["epoch"] - 1e-6).clip(lower=0).astype(int) + 1)["value"].mean()
     evals = metrics[metrics["key"] == "eval_loss"]
     return by_epoch, pd.Series(evals["value"].to_numpy(), index=evals["epoch"].round().astype(int))
 
 
-def has_comparable_losses(config: RunConfig) -> bool:
+def has_comparable_losses(config: RunConfig, metrics: pd.DataFrame) -> bool:
     """Whether train and eval loss are the same quantity."""
     training = config.training
-    is_plain = training.label_smoothing_factor == 0 and training.l1 == 0 and training.l2 == 0
+    if train_loss_key(set(metrics["key"])) == CROSS_ENTROPY:
+        return True
+    is_plain = not training.label_smoothing_factor and training.l1 == 0 and training.l2 == 0
     return is_plain and training.class_weights == "none"
 
 
 def _overfit(record: RunRecord, config: RunConfig, metrics: pd.DataFrame) -> Advice | None:
     train, evals = epoch_losses(metrics)
-    if len(evals) < MIN_EPOCHS or not has_comparable_losses(config) or train.empty:
+    if len(evals) < MIN_EPOCHS or not has_comparable_losses(config, metrics) or train.empty:
         return None
     last = evals.index[-1]
     if last not in train.index or not train[last] > 0 or evals[last] < OVERFIT_RATIO * train[last]:
         return None
-    stronger = {"none": "`light`", "light": "`strong`"}.get(config.augmentation.preset)
-    remedy = f"{stronger} augmentation, dropout" if stronger else "dropout, weight decay"
+    stronger = STRONGER.get(config.augmentation.preset)
+    remedy = f"`{stronger}` augmentation, dropout" if stronger else "dropout, weight decay"
     return Advice(
         ":material/insights:",
         f"Eval loss is {_ratio(evals[last] / train[last])} × train loss.",

@@ -8,6 +8,8 @@ from PIL import Image
 from dashboard import dialogs, examples, formats, forms, measuring, messages, readers, state
 from superft_hf.config import DataConfig
 from superft_hf.errors import ConfigError, SuperFTError
+from superft_hf.recipe.decided import roughly
+from superft_hf.recipe.presets import augmentation_steps
 from superft_hf.records import Finding, ImageRef
 from superft_hf.sources.load import open_reference, shown_reference
 
@@ -53,15 +55,18 @@ def show_first_batch() -> None:
     except SuperFTError as error:
         messages.show(error)
         return
-    side = Image.open(io.BytesIO(images[0][0])).width if images else 0
+    width, height = Image.open(io.BytesIO(images[0][0])).size if images else (0, 0)
+    augmentation = roughly(config).augmentation
+    steps = augmentation_steps(augmentation)
+    mixed = " Each image, and its label, is mixed with the next one." if steps.mixup or steps.cutmix else ""
     st.caption(
-        f"The first {len(images)} images of the first step, {side} × {side} px, after augmentation "
-        f"({forms.choice_word(config.augmentation.preset).lower()}); made back from the network's input."
+        f"The first {len(images)} images of the first step, {width} × {height} px, after augmentation "
+        f"({forms.choice_word(augmentation.preset).lower()}); made back from the network's input.{mixed}"
     )
     grid = st.grid(COLUMNS + 2, min_column_width=90, gap=(12, 10))
     for encoded, name in images:
         with grid.cell(), st.container(gap="xxsmall"):
-            st.image(encoded, width="stretch", alt=f"an augmented image of class {name}")
+            st.image(encoded, width="stretch", alt=f"an augmented image: {name}")
             st.markdown(f":small[:gray[{formats.plain(name)}]]")
 
 

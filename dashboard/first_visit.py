@@ -9,7 +9,7 @@ from dashboard.starting import start
 from superft_hf.config import DataConfig
 from superft_hf.errors import SuperFTError
 from superft_hf.samples import IMAGE_SAMPLES
-from superft_hf.starting_points import starting_point
+from superft_hf.starting_points import EXAMPLES, example, starting_point
 
 DIGITS = "sample:digits"
 PICTURES = 5
@@ -38,6 +38,13 @@ def draw() -> None:
         )  # fmt: skip
     with st.container(horizontal=True):
         _opener("Load a YAML instead", "upload_file", "start_load_yaml", "load yaml", type="tertiary")
+        for name, values in EXAMPLES.items():
+            if st.button(
+                f"Worked example: {values['name']}", icon=":material/menu_book:", type="tertiary",
+                key=f"start_example_{name}",
+            ):  # fmt: skip
+                forms.fill(example(name))
+                st.rerun()
     if is_pressed:
         start(starting_point(DIGITS, name="first try"))
     choosers.draw_dialog()

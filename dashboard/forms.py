@@ -5,6 +5,7 @@ setting chooses its widget. The values live in the widgets' session keys and are
 since Streamlit forgets the keys of widgets that a page no longer draws. A widget left empty means null.
 """
 
+import contextlib
 import copy
 import math
 import re
@@ -103,20 +104,33 @@ def changed_from_defaults(flat: Mapping[str, Any]) -> list[Setting]:
     ]
 
 
-def draw_fields(settings: list[Setting], *, columns: int = 3, hints: Mapping[str, str] | None = None) -> None:
+def draw_fields(
+    settings: list[Setting],
+    *,
+    columns: int = 3,
+    hints: Mapping[str, str] | None = None,
+    placeholders: Mapping[str, str] | None = None,
+    extras: Mapping[str, Callable[[], None]] | None = None,
+) -> None:
     """Draws widgets side by side; they wrap on a narrow screen.
 
     Args:
         settings: Which, in order.
         columns: How many stand in a row.
         hints: A quiet line of Markdown below a widget, by dotted key.
+        placeholders: What stands in a number's or text's field while it is empty, by dotted key.
+        extras: Draw something more below a widget, such as a button, by dotted key.
     """
     grid = st.grid(columns, min_column_width=150, gap="small")
     for one in settings:
         with grid.cell(), st.container(gap="xxsmall"):
-            draw_field(one)
+            empty = (placeholders or {}).get(one.key)
+            has_place = empty is not None and one.kind in ("int", "float", "str")
+            draw_field(one, **({"placeholder": empty} if has_place else {}))
             if hints and hints.get(one.key):
                 st.caption(hints[one.key])
+            if extras and one.key in extras:
+                extras[one.key]()
 
 
 def draw_field(one: Setting, **options: Any) -> None:
@@ -130,8 +144,13 @@ def draw_field(one: Setting, **options: Any) -> None:
     draw(one, {"key": widget_key(one.key), "help": help_text(one), **options})
 
 
-def draw_groups(shown_elsewhere: set[str]) -> None:
-    """Draws every setting but those, one tab a group."""
+def draw_groups(
+    shown_elsewhere: set[str],
+    *,
+    hints: Mapping[str, str] | None = None,
+    placeholders: Mapping[str, str] | None = None,
+) -> None:
+    """Draws every setting but those, one tab a group; hints and placeholders are those of draw_fields."""
     groups: dict[str, list[Setting]] = {}
     for one in all_settings():
         if one.key not in shown_elsewhere:
@@ -139,7 +158,7 @@ def draw_groups(shown_elsewhere: set[str]) -> None:
     tabs = st.tabs([GROUP_TITLES[group] for group in groups])
     for tab, members in zip(tabs, groups.values(), strict=True):
         with tab:
-            draw_fields(members)
+            draw_fields(members, hints=hints, placeholders=placeholders)
 
 
 def help_text(one: Setting) -> str:
@@ -168,7 +187,7 @@ def value_meaning(one: Setting, value: Any) -> str:
         >>> from superft_hf.settings import find_setting
         >>> value_meaning(find_setting("augmentation.preset"), "light")
         'mirrored and slightly cropped'
-        >>> value_meaning(find_setting("model.image_size"), None)
+        >>> value_meaning(find_setting("model.dropout"), None)
         "the model's own"
     """
     name = "null" if value is None else re.escape(str(value))
@@ -185,7 +204,7 @@ def _number(one: Setting, options: dict[str, Any]) -> None:
         max_value=None if one.maximum is None else kind(one.maximum),
         # The session key holds the value; None as the default lets a person empty the field.
         value=None if one.is_optional else "min",
-        step=_step(one),
+        step=_step(one, options.get("placeholder")),
         format="%d" if one.kind == "int" else "%g",
         **{"placeholder": value_meaning(one, None) if one.is_optional else f"{one.default:g}", **options},
     )
@@ -222,13 +241,17 @@ _WIDGETS = {
 }  # fmt: skip
 
 
-def _step(one: Setting) -> int | float:
-    """How far a press of + goes: the leading digit of the default."""
+def _step(one: Setting, placeholder: str | None) -> int | float:
+    """How far a press of + goes: the leading digit of the default, or of what stands in the empty field."""
     if one.kind == "int":
         return 1
-    if not one.default:
+    typical = one.default
+    if not typical and placeholder:
+        with contextlib.suppress(ValueError):
+            typical = float(placeholder)
+    if not typical:
         return 5.0 if (one.maximum or 0) > 10 else _SMALLEST["float"]
-    return 10.0 ** math.floor(math.log10(one.default))
+    return 10.0 ** math.floor(math.log10(typical))
 
 
 def _default(one: Setting) -> Any:

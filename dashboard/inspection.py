@@ -24,6 +24,7 @@ from superft_hf.hub.data import describe_data
 from superft_hf.hub.local_copies import is_data_here, pin_copy
 from superft_hf.hub.models import inspect_model
 from superft_hf.preflight.report import Report, check
+from superft_hf.recipe.case import Case, make_case, some_sizes
 from superft_hf.records import DataInfo, Finding, ModelInfo
 from superft_hf.samples import IMAGE_SAMPLES, MODEL_SAMPLES, is_fetched
 from superft_hf.sources.image_set import ImageSet, ImageSplit
@@ -114,6 +115,17 @@ def image_sizes(data: DataConfig) -> np.ndarray:
         return _sizes(*_images_key(data))
 
 
+def case(config: RunConfig, model: ModelInfo | None) -> Case:
+    """What the rules of the recipe go by, as the run itself will know it. Raises as data_info."""
+    key = _images_key(config.data)
+    found = _images(*key)
+    if isinstance(found, SuperFTError):
+        raise found
+    train, num_classes = found[1].splits["train"], len(found[1].class_names)
+    counts = np.bincount(train.labels, minlength=num_classes).tolist()
+    return make_case(config, model, counts, _sampled_sizes(*key))
+
+
 def example_images(
     data: DataConfig, class_ids: tuple[int, ...], per_class: int, shuffle: int
 ) -> list[list[Image.Image]]:
@@ -140,14 +152,25 @@ def forget() -> None:
 def start_check(config: RunConfig) -> Check:
     """The pre-flight check of a configuration, started when it is new; waits a moment for quick ones.
 
-    Only what the check looks at makes a new one: model, images, devices, trackers and class weights.
+    Only what the check looks at makes a new one: model, what is asked of its architecture, images, devices,
+    trackers, class weights, and what has to do with mirror images where the figures are to be averaged over
+    them.
     """
     relevant = {
-        "model": config.model.model_dump(include={"name_or_path", "revision", "image_size"}),
+        "model": config.model.model_dump(
+            include={"name_or_path", "revision", "image_size", "drop_path_rate"}
+        ),
         "data": config.data.model_dump(),
-        "training": config.training.model_dump(include={"report_to", "class_weights"}),
+        "training": config.training.model_dump(
+            include={"report_to", "class_weights", "gradient_checkpointing"}
+        ),
         "hardware": config.hardware.model_dump(include={"devices", "num_processes"}),
     }
+    if config.augmentation.test_time != "none":  # then it matters what the network is trained to see
+        relevant["model"]["strategy"] = config.model.strategy
+        relevant["augmentation"] = config.augmentation.model_dump(
+            include={"preset", "horizontal_flip", "test_time"}
+        )
     if not is_here(config.data):
         return _not_here(config.data)
     relevant["data"] = pin_copy(config.data).model_dump()
@@ -210,6 +233,14 @@ def _sizes(data_json: str, stamp: Stamp, home: str) -> np.ndarray:
         if time.monotonic() > until:
             break
     return np.array([size for size in sizes if size], dtype=np.int64).reshape(-1, 2)
+
+
+@st.cache_resource(max_entries=8, ttl="1h", show_spinner=False)
+def _sampled_sizes(data_json: str, stamp: Stamp, home: str) -> np.ndarray:
+    found = _images(data_json, stamp, home)
+    if isinstance(found, SuperFTError):
+        raise found
+    return some_sizes(found[1].splits["train"])
 
 
 def _header_size(split: ImageSplit, index: int) -> tuple[int, int] | None:

@@ -73,7 +73,7 @@ def stop(config: RunConfig) -> None:
 
 
 def first_batch(config: RunConfig) -> list[tuple[bytes, str]]:
-    """The first training batch as the network will see it: PNGs with class names. Raises SuperFTError."""
+    """The first training batch as the network will see it: PNGs with labels in words. Raises SuperFTError."""
     return _first_batch(_key(config), str(readers.store().home), hub_access.session_token())
 
 

@@ -8,6 +8,7 @@ from dashboard import dialogs, formats, forms, inspection, look, messages
 from superft_hf.config import RunConfig
 from superft_hf.errors import SuperFTError
 from superft_hf.hub.memory import training_memory_bytes
+from superft_hf.recipe.decided import roughly
 from superft_hf.records import ModelInfo
 from superft_hf.settings import find_setting
 
@@ -32,7 +33,7 @@ def draw(config: RunConfig) -> ModelInfo | None:
             one.title, one.choices, format_func=forms.choice_word, key=forms.widget_key(STRATEGY),
             required=True, help=forms.help_text(one),
         )  # fmt: skip
-        st.caption(f":material/lightbulb: {_about_strategy(config)}")
+        st.caption(f":material/lightbulb: {_about_strategy(roughly(config, info))}")
     return info
 
 
@@ -44,10 +45,12 @@ def draw_facts(info: ModelInfo, config: RunConfig) -> None:
         config: Its batch size, image size and optimizer decide the memory that is estimated.
     """
     st.markdown(f"**{formats.plain(info.title)}**  \n:gray[{formats.plain(_description(info))}]")
+    config = roughly(config, info)
     size = config.model.image_size or info.image_size
     training = config.training
     batch = training.per_device_train_batch_size
-    memory = training_memory_bytes(info, batch, size, training.optim)
+    is_averaged = bool(training.ema_decay)
+    memory = training_memory_bytes(info, batch, size, training.optim, is_averaged=is_averaged)
     look.facts(
         {
             "Parameters": formats.count(info.num_parameters),
@@ -108,11 +111,17 @@ def _day(iso: str) -> str:
 
 
 def _about_strategy(config: RunConfig) -> str:
-    epochs, head = config.training.num_train_epochs, config.model.head_epochs
+    epochs = config.training.num_train_epochs
+    head = min(config.model.head_epochs, epochs)
+    alone = f"{formats.counted(head, 'epoch')} with the new layer alone"
+    start = "from the pre-trained weights" if config.model.pretrained else "from random weights"
     return {
-        "full": "Every layer is trained, from the pre-trained weights.",
+        "full": f"Every layer is trained, {start}.",
         "head": "Only the new classification layer is trained; the network stays as it is. "
         "Quick, and the figure that full training has to beat.",
-        "head-then-full": f"{formats.counted(min(head, epochs), 'epoch')} with the new layer alone, then "
-        f"{formats.counted(max(0, epochs - head), 'epoch')} with every layer.",
+        "head-then-full": f"{alone}, then {formats.counted(epochs - head, 'epoch')} with every layer.",
+        "gradual": f"{alone}, then one block more after another from the top down; every layer trains from "
+        f"epoch {max(head, epochs // 2) + 1} on at the latest."
+        if epochs > head
+        else f"{alone}, which leaves no epoch for the other layers.",
     }[config.model.strategy]

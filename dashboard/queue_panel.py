@@ -146,7 +146,7 @@ def _why(record: RunRecord) -> str:
     if record.global_step:
         parts.append(f"goes on after step {formats.count(record.global_step)}")
     else:
-        epochs = record.num_train_epochs or readers.config(record.run_id).training.num_train_epochs
+        epochs = record.num_train_epochs or readers.decided(record.run_id).training.num_train_epochs
         parts.append(formats.counted(round(epochs), "epoch"))
     return " · ".join(parts)
 

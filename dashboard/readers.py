@@ -14,6 +14,7 @@ import streamlit as st
 from superft_hf.checkpoints import find_checkpoints
 from superft_hf.config import RunConfig
 from superft_hf.paths import HomePaths, RunPaths, home_dir
+from superft_hf.recipe.decided import decided_config
 from superft_hf.records import Event, RunRecord, RunState
 from superft_hf.store import RunStore
 from superft_hf.store_metrics import MetricsVersion
@@ -65,6 +66,12 @@ def home_paths() -> HomePaths:
 def config(run_id: str) -> RunConfig:
     """The configuration of a run as asked; written once, so read once."""
     return _config(str(store().home), run_id)
+
+
+def decided(run_id: str) -> RunConfig:
+    """The configuration that a run trained with; before its start, with rough choices of the rule."""
+    is_settled = run_paths(run_id).resolved.exists()  # written once, at the start
+    return _decided(str(store().home), run_id, is_settled)
 
 
 def metrics(run_id: str, keys: tuple[str, ...] | None = None) -> pd.DataFrame:
@@ -176,6 +183,11 @@ def _run_list(home: str, version: Version) -> list[RunRecord]:
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _config(home: str, run_id: str) -> RunConfig:
     return store().read_config(run_id)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _decided(home: str, run_id: str, is_settled: bool) -> RunConfig:
+    return decided_config(store().run_paths(run_id))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

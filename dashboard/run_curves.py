@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import charts, formats, readers
 from dashboard.look import card_head
 from superft_hf.records import RunRecord, RunState
+from superft_hf.train_loss import train_loss_key
 
 CHART_HEIGHT, SMALL_CHART_HEIGHT = 250, 160
 SELECT_HEIGHT = 36  # of the head beside it, which holds a selectbox
@@ -23,7 +24,7 @@ def draw_figures(record: RunRecord, points: pd.DataFrame) -> None:
     metric = record.best_metric or "eval_loss"
     losses = points[points["key"] == "eval_loss"]
     best_loss = losses[losses["step"] == record.best_step]["value"]
-    train = points[points["key"] == "loss"]["value"]
+    train = points[points["key"] == train_loss_key(set(points["key"]))]["value"]
     pace = points[points["key"] == "train_samples_per_second"]["value"]
     best_epoch = epoch_of(points, record.best_step)
     chips: Sequence[tuple[str, str, str | None, str]] = (
@@ -76,7 +77,7 @@ def draw_curves(record: RunRecord, points: pd.DataFrame) -> None:
         with st.container(height=SELECT_HEIGHT, border=False, vertical_alignment="center"):
             card_head("Loss", f"by epoch; {ring}")
         lines = [
-            _line(points, "loss", "train", colors.train, is_dotted=True),
+            _line(points, train_loss_key(set(points["key"])), "train", colors.train, is_dotted=True),
             _line(points, "eval_loss", "eval", colors.eval, best=best),
         ]
         _plot(
@@ -112,7 +113,7 @@ def epoch_of(points: pd.DataFrame, step: int | None) -> float | None:
 
 
 def _schedule_words(record: RunRecord) -> str:
-    training = readers.config(record.run_id).training
+    training = readers.decided(record.run_id).training
     return (
         f"peak {formats.significant(training.learning_rate)}, {training.lr_scheduler_type.replace('_', ' ')}"
     )

@@ -1,6 +1,8 @@
 """Starts a supervisor where runs need one, and says so on every page when none lives."""
 
+import contextlib
 import time
+from pathlib import Path
 
 import streamlit as st
 
@@ -16,6 +18,13 @@ PATIENCE_S = 10.0
 def draw() -> None:
     """Draws the banner on top of a page, where one is needed; looks again every few seconds."""
     dialogs.poll(_watch, "3s")
+
+
+@st.cache_data(ttl=60, max_entries=8, show_spinner=False)
+def expect_run(home: Path) -> None:
+    """Says once a minute that a run is about to come, so that a worker is ready for it; returns at once."""
+    with contextlib.suppress(HomeError):  # the start itself has the words for it
+        control.expect_run(home)
 
 
 def _watch() -> None:

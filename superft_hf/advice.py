@@ -75,9 +75,15 @@ F1_GAP = 0.05
 WIDE = 0.05
 """Half the 95 % interval: runs that differ by less cannot be told apart."""
 
-USUAL_RATES = {"sgd": 0.01}
+STRONGER = {"none": "light", "light": "strong", "photos": "strong"}
+"""The next stronger preset; those for one kind of picture have none that is as safe."""
+
+USUAL_RATES = {
+    "sgd": 1e-2, "schedule_free_sgd": 1e-1, "schedule_free_adamw": 5e-4, "adagrad": 1e-3, "rmsprop": 1e-4,
+    "lion": 5e-5,
+}  # fmt: skip
 USUAL_RATE = 2e-4
-"""The default, for optimizers that scale each step; plain SGD needs a larger one."""
+"""Of AdamW and its like, which scale each step. SGD does not; of Lion a step has its full length always."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +258,7 @@ def _over_fitting(record: RunRecord, config: RunConfig, curves: Curves) -> Advic
 
 def _less_freedom(config: RunConfig) -> tuple[str, Remedy | None, str]:
     """Setting, remedy and words against learning by heart: the next step of a ladder."""
-    stronger = {"none": "light", "light": "strong"}.get(config.augmentation.preset)
+    stronger = STRONGER.get(config.augmentation.preset)
     if stronger:
         changes = {"augmentation.preset": stronger}
         remedy = Remedy(f"Repeat with {stronger} augmentation", changes)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from superft_hf.config import RunConfig
 from superft_hf.records import RunRecord
+from superft_hf.train_loss import CROSS_ENTROPY, train_loss_key
 
 SPIKE = 2.0
 """Train losses of neighbouring points differ by tens of percent; twice their median is a jump."""
@@ -69,18 +70,19 @@ class Curves:
         """
         finite = points[np.isfinite(points["value"].astype(float))].sort_values("step", kind="stable")
         metric = record.best_metric or config.early_stopping.metric
-        logged, eval_loss = _series(finite, "loss"), _series(finite, "eval_loss")
+        train_key = train_loss_key(set(finite["key"]))
+        logged, eval_loss = _series(finite, train_key), _series(finite, "eval_loss")
         by_class = record.facts.get("counts_by_class", {}).get("eval", {})
         total = sum(by_class.values())
         training = config.training
-        is_plain = training.label_smoothing_factor == 0 and training.l1 == 0 and training.l2 == 0
+        is_plain = not training.label_smoothing_factor and training.l1 == 0 and training.l2 == 0
         return cls(
             metric, _smoothed(logged, len(eval_loss)), _between(logged, eval_loss), eval_loss,
             _series(finite, metric), finite,
             record.best_step, record.accuracy,
             max(by_class.values()) / total if total else None,
             math.log(len(by_class)) if by_class else 0.0,
-            is_plain and training.class_weights == "none",
+            train_key == CROSS_ENTROPY or (is_plain and training.class_weights == "none"),
         )  # fmt: skip
 
     @property

@@ -15,28 +15,36 @@ from pathlib import Path
 from superft_hf import (
     __version__,
     cli_again,
+    cli_cache,
     cli_compare,
     cli_decide,
     cli_errors,
     cli_history,
     cli_hub,
+    cli_join,
+    cli_layers,
+    cli_lr_find,
     cli_marks,
     cli_publish,
     cli_queue,
     cli_report,
     cli_runs,
     cli_show,
+    cli_suggest,
     cli_suspects,
     cli_system,
     cli_train,
+    cli_trio,
     cli_verbs,
 )
 from superft_hf.cli_parser import RUN_HELP, Commands, add_command
 from superft_hf.cli_words import Call, say_error
 from superft_hf.engine.launcher import Launcher
+from superft_hf.engine.ready import READY_WORKER
 from superft_hf.errors import SuperFTError
 from superft_hf.paths import HOME_VARIABLE, HomePaths, home_dir
 from superft_hf.records import RunState
+from superft_hf.starting_points import EXAMPLES
 from superft_hf.store_queue import Move
 
 _LOG_BYTES = 1_000_000
@@ -54,7 +62,7 @@ def main(arguments: Sequence[str] | None = None, launcher: Launcher | None = Non
         The exit code.
     """
     asked = make_parser().parse_args(arguments)
-    call = Call(home_dir(asked.home), launcher or Launcher())
+    call = Call(home_dir(asked.home), launcher or Launcher(ready=READY_WORKER))
     _set_up_logging()
     try:
         code = asked.verb(asked, call)
@@ -91,7 +99,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_verbs(commands)
     _add_queue(commands)
     for module in (
-        cli_errors, cli_history, cli_decide, cli_suspects, cli_marks, cli_compare, cli_report,
+        cli_suggest, cli_join, cli_lr_find, cli_errors, cli_history, cli_decide, cli_suspects, cli_marks,
+        cli_compare, cli_report, cli_layers, cli_trio,
     ):  # fmt: skip
         module.add_commands(commands)
     _add_publish(commands)
@@ -106,6 +115,8 @@ def _add_system(commands: Commands) -> None:
     add_command(
         commands, "doctor", cli_system.doctor, "report versions, devices, disk and connection", json=True
     )
+    text = "list what is kept of prepared images, or clear it"
+    cli_cache.cache_arguments(add_command(commands, "cache", cli_cache.cache, text, json=True))
     text = "look after the process that starts queued runs"
     supervisor = commands.add_parser("supervisor", help=text, description=f"{text.capitalize()}.")
     own = supervisor.add_subparsers(metavar="COMMAND", required=True)
@@ -128,6 +139,7 @@ def _add_begin(commands: Commands) -> None:
     init = add_command(commands, "init", cli_train.init, "print a complete, commented configuration")
     init.add_argument("--model", default=cli_train.SAMPLE_MODEL, help="default: %(default)s")
     init.add_argument("--data", default=cli_train.SAMPLE_DATA, help="default: %(default)s")
+    init.add_argument("--example", choices=sorted(EXAMPLES), help="a worked example instead")
     check = add_command(
         commands, "check", cli_train.check, "look at a configuration and its images", json=True
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from superft_hf import vault
+from superft_hf import trio, vault
 from superft_hf.cli_parser import RUN_HELP, Commands, add_command, add_run
 from superft_hf.cli_train import image_bar
 from superft_hf.cli_verbs import BY, find_run
@@ -92,6 +92,10 @@ def compare_runs(asked: argparse.Namespace, call: Call) -> int:
     if asked.json:
         write_json(_as_json(records, compared, steps, asked.split, warnings))
         return 0
+    bought = trio.of_runs(store, records)
+    answer = trio.gains(store, bought, asked.split) if bought else None
+    if bought and answer:
+        print(trio.in_words(*answer, trio.images_a_class(bought)))
     for one in compared:
         print(_sentence(first, one, asked.split, is_alone=len(compared) == 1))
     print()

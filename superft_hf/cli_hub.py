@@ -15,6 +15,9 @@ from superft_hf.hub.tokens import find_token
 from superft_hf.records import ModelInfo
 from superft_hf.words import NOTHING, count, size
 
+USUAL_BATCH = 32
+"""What the rule chooses for all but small sets, on a CPU."""
+
 KINDS = {"models": search.MODEL, "data": search.DATASET}
 MAX_LIMIT = 100
 
@@ -40,9 +43,8 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what `superft model` takes."""
     parser.add_argument("model", metavar="NAME", help="Hub id, folder or sample")
     parser.add_argument("--revision", default="main", help="branch, tag or commit; default: %(default)s")
-    batch = TrainingConfig.model_fields["per_device_train_batch_size"].default
     parser.add_argument(
-        "--batch-size", type=int, default=batch, help="for the estimate of memory; default: %(default)s"
+        "--batch-size", type=int, default=USUAL_BATCH, help="for the estimate of memory; default: %(default)s"
     )
 
 
@@ -69,7 +71,8 @@ def model(asked: argparse.Namespace, call: Call) -> int:
     """Describes a model without loading its weights; 1 when it cannot be trained."""
     info = inspect_model(asked.model, asked.revision)
     optim = TrainingConfig.model_fields["optim"].default
-    memory = training_memory_bytes(info, asked.batch_size, None, optim)
+    # The rule averages the weights wherever the optimizer does not do so itself.
+    memory = training_memory_bytes(info, asked.batch_size, None, optim, is_averaged=True)
     if asked.json:
         write_json({**asdict(info), "training_memory_bytes": memory})
     else:

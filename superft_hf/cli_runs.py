@@ -16,6 +16,7 @@ from superft_hf.errors import (
     SuperFTError,
     WorkerDiedError,
 )
+from superft_hf.recipe.decided import decided_config
 from superft_hf.records import RunRecord, RunState
 from superft_hf.words import duration, percent, run_duration_s
 
@@ -57,8 +58,9 @@ def predict(asked: argparse.Namespace, call: Call) -> int:
     if not model.is_dir():
         raise ModelNotFoundError(f"The folder {model} is gone.", hint="Train the run again.")
     # Only a child may import torch; the threads and the allocator are those of a worker.
-    plain = ["--plain"] if asked.plain else []
-    command = [sys.executable, "-P", "-m", _PREDICT_MODULE, *plain, "--", str(model), *map(str, asked.images)]
+    views = decided_config(store.run_paths(record.run_id)).augmentation.test_time
+    options = ["--test-time", views, *(["--plain"] if asked.plain else []), "--", str(model)]
+    command = [sys.executable, "-P", "-m", _PREDICT_MODULE, *options, *map(str, asked.images)]
     environment = call.launcher.environment(store.home, store.read_config(record.run_id), _CPU)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     answers = _answers(done)

@@ -23,6 +23,7 @@ from superft_hf.cli_words import (
 from superft_hf.engine.processes import living
 from superft_hf.errors import SuperFTError
 from superft_hf.evaluation import decision
+from superft_hf.recipe.decided import decided_config
 from superft_hf.records import RunRecord, RunState
 from superft_hf.store import RunStore
 from superft_hf.words import duration, run_duration_s
@@ -77,7 +78,8 @@ def find_advice(record: RunRecord, store: RunStore) -> list[Advice]:
     if record.state not in ENDED_STATES:
         return []
     try:
-        return advise(record, store.read_config(record.run_id), store.read_metrics(record.run_id))
+        config = decided_config(store.run_paths(record.run_id))
+        return advise(record, config, store.read_metrics(record.run_id))
     except SuperFTError:
         return []
 
@@ -104,6 +106,7 @@ def _details(record: RunRecord, store: RunStore, *, with_test: bool) -> dict[str
         },
         "process": {"pids": pids} if pids else None,
         "config": _config(record, store),
+            "decided": _decided(record, store),
         "metrics": {key: value for key, value in metrics.items() if with_test or not vault.is_test_key(key)},
         "best": {"metric": record.best_metric, "value": record.best_value, "step": record.best_step},
         "vault": {**asdict(standing), "words": vault.words(standing)} if vault.has_test(record) else None,
@@ -136,6 +139,14 @@ def _config(record: RunRecord, store: RunStore) -> dict[str, Any] | None:
     """The configuration, or None when its file was removed: the rest is still worth showing."""
     try:
         return store.read_config(record.run_id).model_dump(mode="json")
+    except SuperFTError:
+        return None
+
+
+def _decided(record: RunRecord, store: RunStore) -> dict[str, Any] | None:
+    """The settings that it trained with, else rough choices of the rule; None when they cannot be read."""
+    try:
+        return decided_config(store.run_paths(record.run_id)).model_dump(mode="json")
     except SuperFTError:
         return None
 

@@ -26,13 +26,14 @@ from superft_hf.errors import HubError, MissingPackageError, StateError
 from superft_hf.hub.tokens import identify
 from superft_hf.paths import HOME_VARIABLE, HomePaths
 from superft_hf.records import LIVE_STATES
+from superft_hf.sources.cache_room import list_caches
 from superft_hf.words import NOTHING, counted
 
 DEFAULT_PORT = 8501
 STACK = (
     "superft-hf", "torch", "torchvision", "transformers", "accelerate", "datasets", "evaluate", "timm",
-    "huggingface-hub", "safetensors", "streamlit", "plotly", "pandas", "numpy", "scikit-learn", "pillow",
-    "sqlalchemy", "pydantic",
+    "schedulefree", "huggingface-hub", "safetensors", "streamlit", "plotly", "pandas", "numpy",
+    "scikit-learn", "pillow", "sqlalchemy", "pydantic",
 )  # fmt: skip
 NETWORK_FILE_SYSTEMS = (
     "nfs",
@@ -59,7 +60,7 @@ def serve(asked: argparse.Namespace, call: Call) -> int:
     if control.supervisor_status(call.home).is_stopped:
         say("The supervisor was stopped; it is started again.")
         control.start_supervisor(call.home)
-    control.ensure_supervisor(call.home)
+    control.expect_run(call.home)
     port = asked.port or _free_port()
     if not _is_free(port):
         raise StateError(
@@ -181,6 +182,7 @@ def _examine(home: Path) -> dict[str, Any]:
     if file_system in NETWORK_FILE_SYSTEMS:
         problems.append(f"The home {home} lies on a network disk ({file_system}); SQLite needs a local one.")
     memory, hub = psutil.virtual_memory(), _hub()
+    caches = list_caches(HomePaths(home).image_caches)
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -193,6 +195,8 @@ def _examine(home: Path) -> dict[str, Any]:
         "home_is_writable": is_writable,
         "home_file_system": file_system,
         "disk_free_bytes": shutil.disk_usage(place).free,
+        "image_caches": len(caches),
+        "image_cache_bytes": sum(one.size_bytes for one in caches),
         "supervisor_pid": control.supervisor_pid(home),
         "hub": hub,
         "hub_user": _hub_user() if hub["is_reachable"] else {"name": None, "words": NOTHING},
@@ -204,6 +208,7 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     gpus = [f"GPU {gpu['index']}: {gpu['name']}, {_gib(gpu['memory_bytes'])}" for gpu in report["gpus"]]
     memory = f"{_gib(report['memory_bytes'])}, {_gib(report['memory_available_bytes'])} of it free"
     disk = f"{_gib(report['disk_free_bytes'])} free on {report['home_file_system'] or 'unknown file system'}"
+    caches = f"{_gib(report['image_cache_bytes'])} in {counted(report['image_caches'], 'cache')}"
     writable = "" if report["home_is_writable"] else ", not writable"
     return [
         ("Python", report["python"]),
@@ -214,6 +219,7 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("Memory", memory),
         ("Home", report["home"] + writable),
         ("Disk", disk),
+        ("Prepared images", caches),
         ("Supervisor", f"process {report['supervisor_pid']}" if report["supervisor_pid"] else "none at work"),
         ("Hub", f"{report['hub']['address']}: {report['hub']['words']}"),
         ("Hub user", report["hub_user"]["words"]),

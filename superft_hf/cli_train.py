@@ -28,12 +28,14 @@ from superft_hf.cli_words import (
 from superft_hf.config import DataConfig, ModelConfig, RunConfig
 from superft_hf.config_file import dump_config, read_config
 from superft_hf.engine import control
-from superft_hf.engine.foreground import BY, ForegroundRun, wait_for_lease
+from superft_hf.engine.foreground import BY, ForegroundRun, getting_ready, wait_for_lease
+from superft_hf.engine.machines import join_commands
 from superft_hf.errors import ConfigError, DeviceError, SuperFTError
 from superft_hf.preflight import report as preflight
 from superft_hf.preflight import smoke
 from superft_hf.preflight.remedies import apply_remedies
 from superft_hf.records import Finding, RunRecord, RunState
+from superft_hf.starting_points import example
 from superft_hf.store import RunStore
 from superft_hf.verbs import RESUME
 
@@ -48,6 +50,9 @@ _SHOWN_METRICS = ("loss", "eval_loss", "eval_accuracy")
 
 def init(asked: argparse.Namespace, call: Call) -> int:
     """Prints a complete, commented configuration."""
+    if asked.example:
+        print(dump_config(example(asked.example), commented=True), end="")
+        return 0
     try:
         config = RunConfig(
             model=ModelConfig(name_or_path=asked.model), data=DataConfig(name_or_path=asked.data)
@@ -121,6 +126,7 @@ def queue_run(store: RunStore, config: RunConfig, priority: int, call: Call) -> 
     control.ensure_supervisor(store.home)
     again = call.command("show", record.run_id)
     say(f"{record.name} is queued. Follow it with `{again}`.{stopped_hint(call)}")
+    tell_other_machines(config, store, record.run_id)
     print(record.run_id)
     return 0
 
@@ -129,18 +135,29 @@ def train(asked: argparse.Namespace, call: Call) -> int:
     """Runs a configuration in the foreground; 0 when it completed."""
     config = read_config(asked.config)
     store = call.open_store()
-    with fetch_bar() as on_bytes, image_bar() as on_image:
-        config = control.prepare(config, store.home, on_image, on_bytes)
-    slots = store.read_settings().cpu_slots
-    lease = wait_for_lease(config.hardware, lambda words: say(f"The run {words}."), slots)
-    with _StopSignals() as told:
-        try:
-            run = ForegroundRun(store, config, lease, call.launcher)
-            say(f"Run: {run.run_id}, its log is {store.run_paths(run.run_id).log}")
-            record = _watch(run, store, told)
-        finally:
-            lease.close()
+    with getting_ready(call.launcher, store, config) as ready:
+        with fetch_bar() as on_bytes, image_bar() as on_image:
+            config = control.prepare(config, store.home, on_image, on_bytes)
+        slots = store.read_settings().cpu_slots
+        lease = wait_for_lease(config.hardware, lambda words: say(f"The run {words}."), slots)
+        with _StopSignals() as told:
+            try:
+                run = ForegroundRun(store, config, lease, call.launcher, ready)
+                say(f"Run: {run.run_id}, its log is {store.run_paths(run.run_id).log}")
+                tell_other_machines(config, store, run.run_id)
+                record = _watch(run, store, told)
+            finally:
+                lease.close()
     return _report(record, store, call)
+
+
+def tell_other_machines(config: RunConfig, store: RunStore, run_id: str) -> None:
+    """Says what to run on the other machines of a run; nothing where there are none."""
+    commands = join_commands(config.hardware, store.home, run_id)
+    if commands:
+        say("Run on the other machines, which must see the same home and the same images:")
+        for command in commands:
+            say(f"  {command}")
 
 
 def _watch(run: ForegroundRun, store: RunStore, told: "_StopSignals") -> RunRecord:

@@ -148,6 +148,11 @@ class HardwareConfig(Group):
         ge=0, le=1e6, unit="GB",
     )  # fmt: skip
 
+    @property
+    def world_size(self) -> int:
+        """Training processes of all machines together."""
+        return self.num_processes * self.num_machines
+
 
 class RunConfig(Group):
     """Everything that defines one run.

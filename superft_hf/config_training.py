@@ -156,8 +156,9 @@ class TrainingConfig(Group):
     nesterov: bool = setting(False, "Nesterov", "Looks ahead along the momentum; of the sgd optimizer.")
     lr_scheduler_type: Schedule = setting(
         "cosine", "Schedule",
-        "How the learning rate falls after warm-up. one_cycle rises and falls by half cosines; "
-        "warmup_stable_decay stays up until the cooldown; the schedule_free optimizers keep it constant.",
+        "How the learning rate falls after warm-up. polynomial falls by the square of what is left; "
+        "one_cycle rises and falls by half cosines; warmup_stable_decay stays up until the cooldown; "
+        "constant has no warm-up; the schedule_free optimizers keep it constant.",
     )  # fmt: skip
     warmup_steps: float = setting(
         0.1, "Warm-up", "Steps until the peak learning rate; below 1: a share of all steps.",
@@ -168,9 +169,10 @@ class TrainingConfig(Group):
         "Steps of the fall at the end of warmup_stable_decay; below 1: a share of all steps.",
         ge=0, le=1_000_000,
     )  # fmt: skip
-    weight_decay: float = setting(
-        0.05, "Weight decay",
-        "Decoupled decay of the weights at each step; norms and biases are left out.", ge=0, le=1,
+    weight_decay: float | None = setting(
+        None, "Weight decay",
+        "Decoupled decay of the weights at each step; norms and biases are left out; null: chosen by rule.",
+        ge=0, le=1, by_rule=True,
     )  # fmt: skip
     max_grad_norm: float = setting(
         1.0, "Gradient clipping", "Largest norm of the gradient; 0: no clipping.", ge=0, le=1e6
@@ -243,6 +245,16 @@ class TrainingConfig(Group):
     def _nesterov_has_momentum(self) -> "TrainingConfig":
         if self.nesterov and (self.optim != "sgd" or not self.momentum):
             raise ValueError("training.nesterov needs training.optim sgd and a training.momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_free_averages_once(self) -> "TrainingConfig":
+        if self.optim == "schedule_free_sgd" and not self.momentum:
+            raise ValueError("training.optim schedule_free_sgd needs a training.momentum above 0")
+        if self.optim.startswith("schedule_free") and self.ema_decay:
+            raise ValueError(
+                "training.ema_decay must be 0 or null with a schedule-free training.optim: it averages itself"
+            )
         return self
 
 

@@ -95,6 +95,16 @@ class HomePaths:
         return self.home / "cache"
 
     @property
+    def image_caches(self) -> Path:
+        """Prepared images, one folder for each set of images and way of preparing them."""
+        return self.cache / "images"
+
+    @property
+    def scan_cache(self) -> Path:
+        """What opening images showed."""
+        return self.cache / "looks.db"
+
+    @property
     def unpacked(self) -> Path:
         """One folder for each zip, named after its content."""
         return self.cache / UNPACKED
@@ -155,6 +165,11 @@ class RunPaths:
     def model(self) -> Path:
         """The best model, in the Hub's format."""
         return self.folder / "model"
+
+    @property
+    def layers(self) -> Path:
+        """How far each layer has moved, and its gradients: a line a recorded step."""
+        return self.folder / "layers.jsonl"
 
     @property
     def predictions(self) -> Path:

@@ -15,6 +15,7 @@ from superft_hf.config import RunConfig
 from superft_hf.errors import SuperFTError, WorkerDiedError
 from superft_hf.hub_failures import explain
 from superft_hf.oom_kills import KillsFound, find_kills
+from superft_hf.recipe.decided import roughly
 from superft_hf.sources.places import local_path, looks_like_path
 from superft_hf.sources.table import SUFFIXES as TABLES
 from superft_hf.words import counted
@@ -220,7 +221,7 @@ def _of_memory(
     if not is_known and not _has(text, _MEMORY):
         return None
     device = "the GPU" if _has(text, ("cuda", "cublas", "cudnn", "hiperror", "gpu")) else "the CPU"
-    training = config.training if config else None
+    training = roughly(config).training if config else None
     if _is_evaluating(error):
         return errors.EvalOutOfMemoryError(training.per_device_eval_batch_size if training else 1, device)
     return errors.OutOfMemoryError(training.per_device_train_batch_size if training else 1, device)
@@ -231,7 +232,7 @@ def _of_numbers(
 ) -> SuperFTError | None:
     if config is None or not (isinstance(error, FloatingPointError) or _has(text, _NO_NUMBER)):
         return None
-    return errors.DivergedError(None, config.training.learning_rate)
+    return errors.DivergedError(None, roughly(config).training.learning_rate)
 
 
 def _of_images(

@@ -11,6 +11,7 @@ from superft_hf import errors
 from superft_hf.config import RunConfig
 from superft_hf.config_file import value_of
 from superft_hf.errors import SuperFTError
+from superft_hf.recipe.decided import roughly
 from superft_hf.records import Remedy
 from superft_hf.settings import find_setting
 from superft_hf.words import duration, significant
@@ -39,6 +40,7 @@ def remedies_for(error: SuperFTError, config: RunConfig) -> tuple[Remedy, ...]:
         error: In our words.
         config: Of the run that failed.
     """
+    config = roughly(config)
     rule = next((rule for kind, rule in _RULES if isinstance(error, kind)), None)
     if isinstance(error, errors.WorkerDiedError) and error.returncode == SIGKILL:
         rule = _smaller_process

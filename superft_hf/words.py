@@ -19,6 +19,12 @@ METRIC_TITLES = {
 }  # fmt: skip
 """Words of the metrics, by their key without the split."""
 
+VIEWS = {
+    "mirror": "each image and its mirror image",
+    "crops": "each image, its enlarged centre and the mirror images of both",
+}
+"""What the logits are averaged over with test-time augmentation, by `augmentation.test_time`."""
+
 
 def percent(fraction: float | None) -> str:
     """A share with one decimal.

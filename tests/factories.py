@@ -26,8 +26,10 @@ from superft_hf.config_file import dump_config, make_config
 from superft_hf.errors import DivergedError
 from superft_hf.evaluation.classification import classification_metrics, example_losses
 from superft_hf.evaluation.example_files import write_examples
+from superft_hf.evaluation.layer_history import Layer, LayerFile
 from superft_hf.evaluation.prediction_files import write_predictions
 from superft_hf.paths import cache_dir
+from superft_hf.recipe.decided import roughly
 from superft_hf.records import Failure, ProcessRecord, RunRecord, RunState
 from superft_hf.sources.images import digest, example_ids, open_rgb
 from superft_hf.sources.load import ImageSet, ImageSplit, load_images
@@ -45,6 +47,7 @@ def make_config_values(**changes: Any) -> dict[str, Any]:
         "model": {
             "name_or_path": changes.get("model", "sample:efficientnet-lite0"),
             "strategy": changes.get("strategy", "full"),
+            "pretrained": changes.get("pretrained", True),
         },
         "data": {"name_or_path": changes.get("data", "sample:digits"), **changes.get("data_settings", {})},
         "training": {
@@ -85,7 +88,7 @@ def make_completed_run(
     store.log_metrics(
         run.run_id,
         last_step,
-        float(config.training.num_train_epochs),
+        float(roughly(config).training.num_train_epochs),
         {f"test_{key}": value for key, value in evaluation["test"].items()},
     )
     store.update_run(run.run_id, evaluation=evaluation)
@@ -146,6 +149,35 @@ def make_failed_run(
         log.write(f"Traceback (most recent call last):\n  …\n{failure.kind}: {failure.message}\n")
     store.change_state(run.run_id, [RunState.RUNNING], RunState.FAILED, by="worker", failure=failure)
     return store.get_run(run.run_id)
+
+
+def write_layers(
+    store: RunStore, run_id: str, names: Sequence[str] = ("stem", "block.0", "block.1", "head"), *,
+    is_body_frozen: bool = False, num_steps: int = 40,
+) -> None:  # fmt: skip
+    """Writes the history of a run's layers: each moves further than the one before it, the head by most.
+
+    Args:
+        store: Where the run is.
+        run_id: The run.
+        names: Of its layers; the last is the head.
+        is_body_frozen: Whether the head alone trained.
+        num_steps: Recorded steps.
+    """
+    record, size = store.get_run(run_id), len(names)
+    layers = [Layer(name, 100 * (place + 1), place == size - 1) for place, name in enumerate(names)]
+    file = LayerFile(store.run_paths(run_id).layers, layers)
+    file.begin(0, num_steps)
+    far = np.geomspace(0.002, 0.2, size)
+    is_still = np.array([is_body_frozen and not layer.is_head for layer in layers])
+    generator = np.random.default_rng(0)
+    for step in range(1, num_steps + 1):
+        done = step / num_steps
+        gradients = generator.lognormal(0.0, 0.4, size) * far * (1.2 - done)
+        file.append(
+            step, record.epoch * done, np.where(is_still, 0.0, far * done**0.5),
+            np.where(is_still, np.nan, gradients), np.full(size, 3.0),
+        )  # fmt: skip
 
 
 def make_many_classes_run(store: RunStore, name: str = "thousand", *, num_classes: int = 1000) -> RunRecord:
@@ -304,7 +336,7 @@ class _Epoch:
 
 def _started(store: RunStore, name: str | None, changes: dict[str, Any]) -> tuple[RunRecord, RunConfig]:
     run = make_queued_run(store, name, **changes)
-    config = store.read_config(run.run_id)
+    config = roughly(store.read_config(run.run_id))
     store.change_state(run.run_id, [RunState.QUEUED], RunState.STARTING, by="supervisor")
     images = _images(config.data)
     counts = images.counts()
@@ -430,7 +462,7 @@ def _square(encoded: bytes) -> np.ndarray:
 
 
 def _train_epochs(config: RunConfig, hidden: int) -> tuple[_Epoch, ...]:
-    training = config.training
+    training = roughly(config).training
     return _trained(
         config.data, hidden, training.num_train_epochs, training.learning_rate,
         training.seed, training.per_device_train_batch_size,

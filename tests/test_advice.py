@@ -11,6 +11,7 @@ from superft_hf import advice
 from superft_hf.advice import advise
 from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config
+from superft_hf.recipe.decided import roughly
 from superft_hf.records import RunRecord, RunState
 from superft_hf.settings import find_setting
 from tests import factories
@@ -24,7 +25,9 @@ EVEN = {"cat": 250, "dog": 240, "hen": 260, "owl": 250}
 
 
 def config_of(**groups: Any) -> RunConfig:
-    return make_config({"model": {"name_or_path": "m"}, "data": {"name_or_path": "d"}, **groups})
+    plain = {"label_smoothing_factor": 0.0}  # else the train loss is no such quantity as the eval loss
+    groups["training"] = {**plain, **groups.get("training", {})}
+    return roughly(make_config({"model": {"name_or_path": "m"}, "data": {"name_or_path": "d"}, **groups}))
 
 
 def points_of(train, evals, scores=()) -> pd.DataFrame:
@@ -143,6 +146,17 @@ def test_over_fitting__a_gap_without_a_rise():
     assert one.title == "Over-fitting: eval loss is 0.601, train loss 0.100."
     smoothed = config_of(training={"label_smoothing_factor": 0.1})  # another quantity
     assert "over-fitting" not in told(record_of(evals), smoothed, points_of(train, evals))
+
+
+def test_over_fitting__of_a_smoothed_loss_is_seen_in_the_plain_cross_entropy():
+    evals = [0.9, 0.70, 0.62, 0.60, 0.601]
+    plain = points_of([1.0, 0.60, 0.35, 0.20, 0.10], evals)
+    plain["key"] = plain["key"].replace("loss", "cross_entropy")
+    smoothed = points_of([1.2, 0.90, 0.75, 0.68, 0.65], evals)
+    points = pd.concat([smoothed, plain[plain["key"] == "cross_entropy"]])
+    config = config_of(training={"label_smoothing_factor": 0.1})
+    one = told(record_of(evals), config, points)["over-fitting"]
+    assert one.title == "Over-fitting: eval loss is 0.601, train loss 0.100."
 
 
 def test_over_fitting__not_while_the_metric_that_chooses_still_improves():

@@ -40,7 +40,7 @@ PRINTS = {*PROCESS_BEGINS, "superft_hf/training/convert_sample.py", "superft_hf/
 
 RUN_FILES = (
     "superft.db", "config.yaml", "resolved.yaml", "environment.json", "worker.log", "supervisor.log",
-    "supervisor.lock", "accelerate.yaml", ".parquet",
+    "supervisor.lock", "accelerate.yaml", "layers.jsonl", ".parquet",
 )  # fmt: skip
 
 

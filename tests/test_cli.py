@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from superft_hf import cli, cli_system
-from superft_hf.config_file import parse_config
+from superft_hf.config_file import dump_config, parse_config
 from superft_hf.engine import control
 from superft_hf.engine.devices import try_lease
 from superft_hf.engine.processes import living
@@ -30,6 +30,8 @@ COMMANDS = {
     "baseline", "report",
     "suspects", "folds", "slices",
     "mark", "marks", "marks-import", "unmark",
+    "join", "lr-find", "suggest",
+    "cache",
     "check", "continue", "delete", "discard", "doctor", "export", "find", "finish", "hold", "init", "let-go",
     "model", "move", "pause", "predict", "push", "queue", "repeat", "resume", "runs", "serve", "show",
     "stop-hard", "submit", "supervisor", "train",
@@ -287,7 +289,8 @@ def test_show__completed(superft, store, completed_run, capsys):
     ]  # fmt: skip
     assert shown["progress"] == {"global_step": 10, "max_steps": 10, "epoch": 1.0, "num_train_epochs": 1.0}
     assert shown["process"] is None
-    assert shown["config"]["training"]["num_train_epochs"] == 5
+    assert shown["config"]["training"]["num_train_epochs"] is None
+    assert shown["decided"]["training"]["num_train_epochs"] >= 3
     assert shown["metrics"]["eval_accuracy"] == 0.75
     assert shown["metrics"]["grad_norm"] is None
     assert shown["best"] == {"metric": "eval_loss", "value": 0.6, "step": 10}
@@ -400,6 +403,22 @@ def test_predict__answers_and_errors_of_the_child(superft, store, completed_run,
     child_that_prints(2, "")
     assert superft("predict", run.run_id, "a.png") == 1
     assert "exit code 2: Trouble: ahead" in capsys.readouterr().err
+
+
+def test_predict__looks_at_images_as_the_run_did(superft, store, completed_run, monkeypatch, capsys):
+    paths, asked = store.run_paths(completed_run.run_id), []
+    paths.model.mkdir()
+    config = store.read_config(completed_run.run_id)
+    views = config.augmentation.model_copy(update={"test_time": "crops"})
+    paths.resolved.write_text(dump_config(config.model_copy(update={"augmentation": views})))
+
+    def child(words, **_):
+        asked.extend(words)
+        return subprocess.CompletedProcess(words, 0, "[]", "")
+
+    monkeypatch.setattr(subprocess, "run", child)
+    assert superft("predict", completed_run.run_id, "a.png") == 0
+    assert asked[asked.index("--test-time") + 1] == "crops" and asked[-1] == "a.png"
 
 
 def test_doctor(superft, home, capsys, monkeypatch):

@@ -23,7 +23,7 @@ def test_model_and_data_have_no_default():
 
 def test_defaults_of_the_settings_that_decide_a_result():
     config = make()
-    assert config.model.strategy == "full"
+    assert config.model.strategy == "auto"
     assert (config.data.train_split, config.data.eval_split, config.data.test_split) == (
         "train",
         None,
@@ -56,7 +56,26 @@ def test_names_that_scripts_rely_on_are_there():
     } <= keys  # fmt: skip
 
 
-@pytest.mark.parametrize("value", ["3", 2.5, True, None])
+@pytest.mark.parametrize(
+    ("training", "word"),
+    [
+        ({"nesterov": True}, "optim sgd"),
+        ({"nesterov": True, "optim": "sgd", "momentum": 0.0}, "momentum above 0"),
+        ({"optim": "schedule_free_sgd", "momentum": 0.0}, "momentum above 0"),
+        ({"optim": "schedule_free_adamw", "ema_decay": 0.9}, "averages itself"),
+    ],
+)
+def test_optimizers_with_settings_that_they_cannot_have(training, word):
+    with pytest.raises(ValidationError, match=word):
+        TrainingConfig(**training)
+
+
+def test_a_schedule_free_optimizer_may_leave_averaging_to_the_rule_or_off():
+    for decay in (None, 0.0):
+        assert TrainingConfig(optim="schedule_free_adamw", ema_decay=decay).ema_decay == decay
+
+
+@pytest.mark.parametrize("value", ["3", 2.5, True])
 def test_a_whole_number_is_not_made_of_something_else(value):
     with pytest.raises(ValidationError):
         TrainingConfig(num_train_epochs=value)

@@ -174,7 +174,9 @@ def test_a_written_configuration_reads_back_equal_and_names_every_setting():
 def test_comments_hold_description_limits_and_unit():
     lines = dump_config(small(), commented=True).splitlines()
     (line,) = [line for line in lines if line.strip().startswith("learning_rate:")]
-    assert line.split("#")[1] == " Peak learning rate, reached after warm-up; above 0, at most 1"
+    assert line.split("#")[1] == (
+        " Peak learning rate, reached after warm-up; null: chosen by rule; above 0, at most 1"
+    )
     (line,) = [line for line in lines if line.strip().startswith("image_size:")]
     assert line.endswith("; at least 16, at most 2,048; in px")
 
@@ -211,7 +213,7 @@ def test_lists_and_devices_survive():
 def test_changed_settings_are_those_that_differ_but_the_name():
     first, second = small(name="a"), small(name="b", training={"seed": 1, "learning_rate": 0.1})
     assert [(one.key, old, new) for one, old, new in changed_settings(first, second)] == [
-        ("training.learning_rate", 2e-4, 0.1),
+        ("training.learning_rate", None, 0.1),
         ("training.seed", 42, 1),
     ]
 

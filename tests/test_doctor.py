@@ -115,7 +115,7 @@ def test_out_of_memory__a_run_that_takes_more_than_its_share():
 
 
 def test_diverged__a_tenth_of_the_learning_rate():
-    failure = diagnose(errors.DivergedError(7, 2e-4), config_of())
+    failure = diagnose(errors.DivergedError(7, 2e-4), config_of(training={"learning_rate": 2e-4}))
     assert failure.message == "The loss is no longer a number at step 7."
     assert [(one.title, dict(one.changes)) for one in failure.remedies] == [
         ("Repeat with learning rate 0.00002", {"training.learning_rate": 2e-5})

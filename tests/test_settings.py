@@ -38,8 +38,8 @@ def test_a_zero_limit_is_a_limit():
 
 
 def test_a_choice_a_list_and_a_text():
-    assert find_setting("model.strategy").choices == ("full", "head", "head-then-full")
-    assert find_setting("model.strategy").limits == "one of full, head, head-then-full"
+    assert find_setting("model.strategy").choices == ("auto", "full", "head", "head-then-full", "gradual")
+    assert find_setting("model.strategy").limits == "one of auto, full, head, head-then-full, gradual"
     assert find_setting("training.report_to").kind == "choices"
     assert find_setting("training.report_to").limits.startswith("any of tensorboard, ")
     assert find_setting("hardware.devices").kind == "str"
@@ -68,5 +68,5 @@ def test_the_table_has_a_row_of_four_cells_for_each_setting():
     for line in lines:
         assert line.replace(r"\|", "").count("|") == 5, line
     (row,) = [line for line in lines if "`training.learning_rate`" in line]
-    words = "Peak learning rate, reached after warm-up."
-    assert row == f"| `training.learning_rate` | `0.0002` | above 0, at most 1 | {words} |"
+    words = "Peak learning rate, reached after warm-up; null: chosen by rule."
+    assert row == f"| `training.learning_rate` | `null` | above 0, at most 1 | {words} |"

@@ -15,9 +15,11 @@ from dashboard.compare_views import (
     differing,
     figures,
     head,
+    layers,
     many,
     seeds,
     sides,
+    trio,
 )
 from dashboard.compare_views.view import View
 from superft_hf.records import RunRecord
@@ -30,6 +32,7 @@ TABS = "compare_view"
 VIEWS = {
     "Changes": (":material/difference:", changes.draw, True),
     "Delta matrix": (":material/grid_on:", delta.draw, True),
+    "Layers": (":material/layers:", layers.draw, False),
     "Settings": (":material/tune:", differing.draw, False),
     "Seeds": (":material/casino:", seeds.draw, False),
     "Many runs": (":material/scatter_plot:", lambda view: many.draw(view.records), False),
@@ -47,6 +50,7 @@ def draw_page() -> None:
             split = sides.choose_split()
             made = sides.make(records, split)
             _swap(run_ids)
+            trio.draw_offer(records)
             reporting.draw_button(list(dict.fromkeys(run_ids)), "compare")
     if unknown:
         messages.note(

@@ -13,6 +13,7 @@ from dashboard import (
     findings,
     formats,
     headlines,
+    layer_panel,
     messages,
     readers,
     reporting,
@@ -23,6 +24,7 @@ from dashboard import (
     run_verbs,
     state,
     timeline,
+    trio_buttons,
 )
 from dashboard.look import card_head
 from superft_hf import vault, verbs
@@ -83,6 +85,8 @@ def _draw_run(record: RunRecord) -> None:
     _draw_words(record, points, is_test_open)
     if record.evaluation:
         _draw_evaluation(record, standing)
+    if not points.empty:
+        layer_panel.draw(record)
     timeline.draw(record.run_id)
 
 
@@ -99,7 +103,7 @@ def _draw_words(record: RunRecord, points: pd.DataFrame, is_test_open: bool) -> 
             advice_card.draw(record)
         else:
             with st.container(border=True, height="stretch"):
-                _draw_findings(findings.find(record, readers.config(record.run_id), points))
+                _draw_findings(findings.find(record, readers.decided(record.run_id), points))
     with right, st.container(border=True, height=run_log.PANEL_HEIGHT):
         run_log.draw("Log", log, is_test_open)
 
@@ -189,6 +193,7 @@ def _draw_completed_verbs(record: RunRecord) -> None:
         state.open_page(state.TRY_PAGE, record.run_id)
     if st.button("Compare", icon=":material/compare_arrows:", key="run_compare"):
         state.open_compare([record.run_id])
+    trio_buttons.draw_complete(record)
     if readers.run_paths(record.run_id).model.is_dir() and st.button(
         "Continue as a new run", icon=":material/resume:", key="run_continue",
         help="Opens Start with this run's model as the one to begin with; settings and images as they are.",

@@ -16,18 +16,23 @@ from dashboard import (
     forms,
     images_card,
     look,
+    lr_dialog,
     messages,
     model_card,
     readers,
     split_builder,
     state,
+    suggestions,
+    supervision,
+    trio_buttons,
 )
 from dashboard.starting import start, suggest_settings
 from superft_hf.config import DataConfig, RunConfig
 from superft_hf.config_file import changed_settings
 from superft_hf.errors import ConfigError, SuperFTError
+from superft_hf.hub.abilities import lacking
 from superft_hf.preflight.report import Report
-from superft_hf.records import DataInfo, RunState
+from superft_hf.records import DataInfo, ModelInfo, RunState
 from superft_hf.samples import MODEL_SAMPLES
 from superft_hf.settings import all_settings, find_setting
 
@@ -37,6 +42,7 @@ NAME, MODEL, DATA = "name", "model.name_or_path", "data.name_or_path"
 def page() -> None:
     """The whole page, in the order in which it looks."""
     _begin()
+    supervision.expect_run(readers.store().home)
     flat = forms.values()
     if flat[DATA] is None:
         first_visit.draw()
@@ -53,7 +59,7 @@ def page() -> None:
             images_card.draw_examples(config.data, data)
     left, right = st.columns([3, 2])
     with left.container(border=True, height="stretch"):
-        _settings_card(config, flat, data)
+        _settings_card(config, flat, model, data)
     with right.container(border=True, height="stretch"):
         report = check_card.draw_refusal(refusal) if refusal else check_card.draw(config)
     check_card.draw_many(report)
@@ -155,7 +161,9 @@ def _context(config: RunConfig) -> str:
     )
 
 
-def _settings_card(config: RunConfig, flat: Mapping[str, Any], data: DataInfo | None) -> None:
+def _settings_card(
+    config: RunConfig, flat: Mapping[str, Any], model: ModelInfo | None, data: DataInfo | None
+) -> None:
     changed = len(forms.changed_from_defaults(flat))
     look.card_head(
         "Settings",
@@ -167,9 +175,14 @@ def _settings_card(config: RunConfig, flat: Mapping[str, Any], data: DataInfo | 
     basic = [one for one in all_settings() if one.is_basic and one.key not in elsewhere]
     basic.sort(key=lambda one: one.kind not in ("int", "float"))
     forms.draw_field(find_setting(NAME), placeholder="free text; empty: the run's id")
-    forms.draw_fields(basic, hints=_hints(config, data))
+    found = suggestions.find(config, model, data)
+    beside = {
+        "hints": _hints(config, model, data) | _suggested(flat, found),
+        "placeholders": suggestions.placeholders(found),
+    }
+    forms.draw_fields(basic, **beside, extras={lr_dialog.SETTING: lr_dialog.draw_button})
     with st.expander("All settings", icon=":material/tune:", key="start_all_settings"):
-        forms.draw_groups(elsewhere | {one.key for one in basic})
+        forms.draw_groups(elsewhere | {one.key for one in basic}, **beside)
     with st.container(horizontal=True):
         suggest_settings(flat)
         _opener("Show YAML and command", "code", "start_show_yaml", "show yaml")
@@ -180,18 +193,27 @@ def _settings_card(config: RunConfig, flat: Mapping[str, Any], data: DataInfo | 
             st.rerun()
 
 
-def _hints(config: RunConfig, data: DataInfo | None) -> dict[str, str]:
+def _suggested(flat: Mapping[str, Any], found: suggestions.Suggestions) -> dict[str, str]:
+    """The rule's choices, and why, below the fields of its settings."""
+    return {
+        one.key: suggestions.hint(one, None if flat[one.key] == "auto" else flat[one.key], found)
+        for one in all_settings()
+        if one.key in found
+    }
+
+
+def _hints(config: RunConfig, model: ModelInfo | None, data: DataInfo | None) -> dict[str, str]:
     """What the basic settings mean for these images."""
+    config = suggestions.decided(config, model, data)
     training, stopping = config.training, config.early_stopping
     hints = {
-        "augmentation.preset": forms.value_meaning(
-            find_setting("augmentation.preset"), config.augmentation.preset
-        ),
         "early_stopping.patience": "runs all epochs"
         if stopping.patience is None
         else f"epochs without a better {formats.metric_title(stopping.metric).lower()}",
         "early_stopping.metric": "chooses the checkpoint kept",
     }
+    if model is not None:
+        hints |= lacking(model)
     if data is None:
         return hints
     images = sum(data.counts["train"].values())
@@ -206,9 +228,8 @@ def _hints(config: RunConfig, data: DataInfo | None) -> dict[str, str]:
         round(training.warmup_steps * total) if training.warmup_steps < 1 else round(training.warmup_steps)
     )
     return hints | {
-        "training.num_train_epochs": formats.counted(total, "step"),
-        "training.per_device_train_batch_size": f"{formats.counted(steps, 'step')} an epoch",
-        "training.learning_rate": f"the peak, after {formats.counted(warmup, 'step')}",
+        "training.time_budget_s": f"empty: {formats.counted(training.num_train_epochs, 'epoch')} of "
+        f"{formats.counted(steps, 'step')}, the peak after {formats.counted(warmup, 'step')}",
     }
 
 
@@ -217,6 +238,7 @@ def _start_bar(config: RunConfig, *, is_ready: bool) -> None:
         is_pressed = st.button(
             "Start", type="primary", icon=":material/play_arrow:", disabled=not is_ready, key="start_start"
         )
+        trio_buttons.draw_start(config, is_ready=is_ready)
         st.caption(
             _about_queue() if is_ready else "Something has to be mended first, see above.", width="stretch"
         )

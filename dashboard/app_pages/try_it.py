@@ -8,10 +8,11 @@ import streamlit as st
 
 from dashboard import charts, choice, computing, examples, formats, messages, readers, state
 from dashboard.child import PREDICT
-from superft_hf.errors import DecisionError, SuperFTError
+from superft_hf.errors import ConfigError, DecisionError, SuperFTError
 from superft_hf.evaluation import decision as decisions
 from superft_hf.evaluation.decision import Answer, Decision
 from superft_hf.records import RunRecord, RunState
+from superft_hf.words import VIEWS
 
 TOP_K = 5
 MAX_IMAGES = 24
@@ -43,9 +44,10 @@ def draw_page() -> None:
     decision = _choose_decision(record)
     uploads = [_read(file.name, file.getvalue()) for file in files[:MAX_IMAGES]]
     good = [one for one in uploads if one.picture is not None]
-    answers = _predict(model, good, decision)
+    test_time = _test_time(record)
+    answers = _predict(model, good, decision, test_time)
     with head:
-        choice.show_head(record, _sentence(record, good, answers, decision), _context(record))
+        choice.show_head(record, _sentence(record, good, answers, decision), _context(record, test_time))
     if len(files) > MAX_IMAGES:
         messages.note(
             f"Only the first {MAX_IMAGES} of {len(files)} images are shown.", "Take the others next."
@@ -110,14 +112,23 @@ def _choose_decision(record: RunRecord) -> Decision | None:
     return kept
 
 
-def _predict(model: Path, uploads: list[_Upload], decision: Decision | None) -> list[Answer]:
+def _test_time(record: RunRecord) -> str:
+    """The views of an image that the run averages over; `none`, and why, where its settings are gone."""
+    try:
+        return readers.decided(record.run_id).augmentation.test_time
+    except ConfigError as error:
+        messages.show(error)
+        return "none"
+
+
+def _predict(model: Path, uploads: list[_Upload], decision: Decision | None, test_time: str) -> list[Answer]:
     """What is said about each image; empty when there is nothing to show."""
     if not uploads:
         return []
     try:
         with st.spinner("Reading the images with this model. The first time takes some seconds."):
             names, logits = _cached_logits(
-                str(model), model.stat().st_mtime_ns, tuple(one.encoded for one in uploads)
+                str(model), model.stat().st_mtime_ns, tuple(one.encoded for one in uploads), test_time
             )
         if decision is not None and list(decision.class_names) != names:
             raise DecisionError(
@@ -131,8 +142,10 @@ def _predict(model: Path, uploads: list[_Upload], decision: Decision | None) -> 
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _cached_logits(model: str, stamp: int, encoded: tuple[bytes, ...]) -> tuple[list[str], np.ndarray]:
-    return computing.child().call(PREDICT, model, list(encoded))
+def _cached_logits(
+    model: str, stamp: int, encoded: tuple[bytes, ...], test_time: str
+) -> tuple[list[str], np.ndarray]:
+    return computing.child().call(PREDICT, model, list(encoded), test_time)
 
 
 def _sentence(
@@ -156,11 +169,12 @@ def _sentence(
     return f"{name} is at least 90 % sure of {sure} of {formats.counted(len(answers), 'image')}."
 
 
-def _context(record: RunRecord) -> str:
+def _context(record: RunRecord, test_time: str) -> str:
     size = formats.eval_size(record)
     right = f"right on {formats.percent(record.accuracy)} of {formats.counted(size, 'eval image')}"
     classes = formats.counted(len(record.facts.get("class_names", [])), "class", "classes")
-    return " · ".join([right, classes, formats.plain(record.model)]) if size else formats.plain(record.model)
+    about = [right, classes, formats.plain(record.model)] if size else [formats.plain(record.model)]
+    return " · ".join([*about, *([f"averaged over {VIEWS[test_time]}"] if test_time in VIEWS else [])])
 
 
 def _draw_answers(

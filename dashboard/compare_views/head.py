@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import formats, headlines, messages, readers, state
-from dashboard.compare_views import sides
+from dashboard.compare_views import sides, trio
 from dashboard.compare_views.sides import Obstacle
 from dashboard.compare_views.view import View
 from superft_hf import vault
@@ -16,6 +16,9 @@ from superft_hf.records import RunRecord
 
 def draw(view: View, obstacle: Obstacle | None) -> None:
     """Draws sentence and context, or what stands in the way, with the button that clears it."""
+    if trio.draw(view):
+        _draw_notes(view)
+        return
     if obstacle is not None:
         _draw_obstacle(view, obstacle)
         return
@@ -49,6 +52,7 @@ def draw_empty(known: Sequence[RunRecord], records: Sequence[RunRecord]) -> None
     offered = [*[one.run_id for one in records], *newest][:2]
     label = "Compare the two newest" if not records else "Compare with the newest"
     with st.container(horizontal=True):
+        trio.draw_offer(records)
         if len(offered) == 2 and st.button(
             label, type="primary", icon=":material/compare_arrows:", key="compare_newest"
         ):

@@ -6,19 +6,20 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, formats, messages, readers, state
+from dashboard import charts, dialogs, formats, messages, readers, state
 from dashboard.curve_charts import confidence_figure, reliability_figure
-from dashboard.error_views import thresholds_data
+from dashboard.error_views import calibration_work, thresholds_data
+from dashboard.error_views.calibration_work import Found, Work
 from dashboard.error_views.thresholds_data import Scores
 from dashboard.error_views.view import View
 from dashboard.look import card_head
 from superft_hf import decisions
 from superft_hf.errors import DataNotFoundError, SuperFTError
 from superft_hf.evaluation.calibration import (
+    CLASSWISE_VALUES,
     Calibration,
     Change,
     Temperature,
-    judge_temperature,
     measure_confidence,
 )
 from superft_hf.evaluation.decision import Decision, plain_decision
@@ -27,6 +28,9 @@ ABOUT = (
     "Expected calibration error: the mean gap between confidence and accuracy, over 15 bins of equally many "
     "images. Brier score: the sum over the classes, from 0 to 2. Lower is better for each."
 )
+WAITING = "The logits of all classes are being gone through. What needs them follows by itself."
+DOTS = "…"
+POLL = "0.4s"
 
 
 @st.fragment
@@ -46,28 +50,43 @@ def draw(view: View) -> None:
 
 
 def _draw(view: View) -> None:
-    evaluation = view.evaluation
-    scores, kept = thresholds_data.read(evaluation), thresholds_data.saved(view)
+    scores, kept = thresholds_data.read(view.evaluation), thresholds_data.saved(view)
     if scores is None:
         _draw_without_logits(view)
         return
-    fitted = _temperature(view, scores, kept)
-    before = scores.calibration(1.0)
-    after = scores.calibration(fitted.value) if fitted.value != 1 else None
-    _draw_charts(evaluation.split, before, after, _confidence(scores, fitted.value))
+    is_choosable = thresholds_data.is_choosable(view)
+    test = thresholds_data.read_test(view) if is_choosable else None
+    asked = scores, test, None if is_choosable else _saved_temperature(kept)
+    work, found, problem = None, None, None
+    try:
+        work = calibration_work.begin(*asked)
+        found = work.result() if work.is_done else None
+    except DataNotFoundError as error:
+        problem = error
+    found = found or calibration_work.from_file(*asked)
+    _draw_charts(view.evaluation.split, *found.pairs[view.evaluation.split], found.confidence)
     with st.container(border=True):
-        _draw_figures(view, scores, fitted, before, after)
-        if thresholds_data.is_choosable(view):
-            _draw_verbs(view, scores, fitted, kept)
+        if problem is not None:
+            messages.show(problem)
+            return
+        _draw_figures(scores, found)
+        if is_choosable:
+            _draw_verbs(view, scores, found.fitted, kept)
         else:
             st.markdown(f":gray[:material/lock: {_why_not_fitted(view, kept)}]")
+    if work is not None and not found.is_final:
+        dialogs.poll(_wait, POLL, work)
 
 
-def _temperature(view: View, scores: Scores, kept: Decision | None) -> Temperature:
+def _saved_temperature(kept: Decision | None) -> Temperature:
     """Fitted on eval's best epoch; elsewhere the saved one is only applied."""
-    if thresholds_data.is_choosable(view):
-        return scores.fitted()
     return Temperature(kept.temperature if kept else 1.0, "", None, None, 0)
+
+
+def _wait(work: Work) -> None:
+    """Draws the page anew once the work is done, and only then."""
+    if work.is_done:
+        st.rerun()
 
 
 def _why_not_fitted(view: View, kept: Decision | None) -> str:
@@ -77,16 +96,6 @@ def _why_not_fitted(view: View, kept: Decision | None) -> str:
         else "No temperature is applied. "
     )
     return shown + thresholds_data.why_not_choosable(view)
-
-
-def _confidence(scores: Scores, temperature: float) -> np.ndarray:
-    """Of the likeliest class, shape (N,), without NaN: at temperature 1 the file has it."""
-    found = (
-        scores.evaluation.rows["confidence"].to_numpy(dtype=np.float64)
-        if temperature == 1
-        else scores.confidence(temperature)
-    )
-    return found[np.isfinite(found)]
 
 
 def _draw_charts(split: str, before: Calibration, after: Calibration | None, confidence: np.ndarray) -> None:
@@ -114,43 +123,45 @@ def _draw_charts(split: str, before: Calibration, after: Calibration | None, con
         st.markdown(f":small[:gray[{dropped}]]")
 
 
-def _draw_figures(
-    view: View, scores: Scores, fitted: Temperature, before: Calibration, after: Calibration | None
-) -> None:
+def _draw_figures(scores: Scores, found: Found) -> None:
     """The table; test stands beside eval once it was opened, where the temperature is fitted."""
-    split = scores.evaluation.split
-    pairs = {split: (before, after)}
-    test = thresholds_data.read_test(view) if thresholds_data.is_choosable(view) else None
-    if test is not None:
-        own = test.calibration(fitted.value) if after else None
-        pairs["test"] = test.calibration(1.0), own
-    note = "fitted on eval, judged on test" if test is not None and after else ""
-    title = f"Temperature {fitted.value:.2f}" if after else "Figures"
-    card_head(title, note)
-    if fitted.reason:
-        st.markdown(f":gray[No temperature is fitted: {fitted.reason}.]")
-    elif after is not None:
+    fitted = found.fitted
+    if fitted is None:
+        card_head("Temperature", "being fitted")
+        st.markdown(f":gray[{WAITING}]")
+    elif fitted.value == 1:
+        card_head("Figures", "")
+        if fitted.reason:
+            st.markdown(f":gray[No temperature is fitted: {fitted.reason}.]")
+    else:
+        is_judged = "test" in found.pairs and scores.evaluation.split != "test"
+        card_head(f"Temperature {fitted.value:.2f}", "fitted on eval, judged on test" if is_judged else "")
         verdict = "surer than right, so it is made less sure" if fitted.value > 1 else (
             "less sure than right, so it is made surer"
         )  # fmt: skip
         st.markdown(f":gray[Logits are divided by it. The model was {verdict}; no answer changes.]")
-    _draw_table(pairs)
-    if test is not None and after is not None:
-        found = _judged(test, fitted.value)
-        if found is not None:
-            st.markdown(_judgement(found))
+    _draw_table(found, has_classwise=scores.num_values <= CLASSWISE_VALUES)
+    if found.judged is not None:
+        st.markdown(_judgement(found.judged))
+    elif fitted is None and "test" in found.pairs:
+        st.markdown(":gray[Test follows as well.]")
     st.markdown(f":small[:gray[{ABOUT}]]")
 
 
-def _draw_table(pairs: dict[str, tuple[Calibration, Calibration | None]]) -> None:
+def _draw_table(found: Found, *, has_classwise: bool) -> None:
+    """Figures that are still being computed are dots, so that the table keeps its size."""
     columns: dict[str, list[str | None]] = {"": [title for title, _ in _figures(None)]}
-    for split, (before, after) in pairs.items():
-        size = formats.count(before.num_images)
-        if after is None:
-            columns[f"{split}, {size} images"] = [words for _, words in _figures(before)]
-            continue
-        columns[f"{split} before, {size} images"] = [words for _, words in _figures(before)]
-        columns[f"{split} after"] = [words for _, words in _figures(after)]
+    has_after = found.fitted is None or found.fitted.value != 1
+    for split, (before, after) in found.pairs.items():
+        size, words = formats.count(before.num_images), [words for _, words in _figures(before)]
+        if not found.is_final:
+            waits = (False, has_classwise, True, False, False, False)
+            words = [DOTS if waits_for else one for one, waits_for in zip(words, waits, strict=True)]
+        columns[f"{split} before, {size} images" if has_after else f"{split}, {size} images"] = words
+        if after is not None:
+            columns[f"{split} after"] = [words for _, words in _figures(after)]
+        elif has_after:
+            columns[f"{split} after"] = [DOTS] * len(words)
     right = st.column_config.TextColumn(alignment="right")
     st.dataframe(
         pd.DataFrame(columns), hide_index=True, height="content", key="calibration_figures",
@@ -183,15 +194,16 @@ def _judgement(found: Change) -> str:
     return f"{verdict}: log loss {change}, 95 % interval {between}."
 
 
-def _draw_verbs(view: View, scores: Scores, fitted: Temperature, kept: Decision | None) -> None:
+def _draw_verbs(view: View, scores: Scores, fitted: Temperature | None, kept: Decision | None) -> None:
     saved = kept.temperature if kept else 1.0
     has_thresholds = kept is not None and not kept.takes_likeliest
+    value = fitted.value if fitted else saved
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(
             "Save temperature", type="primary", icon=":material/save:", key="calibration_save",
-            disabled=fitted.value == 1 or abs(saved - fitted.value) < 1e-9,
+            disabled=value == 1 or abs(saved - value) < 1e-9,
             help="Try it, `superft predict` and the published card use it from then on.",
-        ) and _save(view, scores, kept, fitted.value):  # fmt: skip
+        ) and _save(view, scores, kept, value):  # fmt: skip
             st.rerun()
         if st.button(
             "Reset", icon=":material/restart_alt:", key="calibration_reset", disabled=saved == 1,
@@ -200,7 +212,7 @@ def _draw_verbs(view: View, scores: Scores, fitted: Temperature, kept: Decision 
             st.rerun()
         words = f"Saved: temperature {saved:.2f}." if saved != 1 else "No temperature is saved."
         st.markdown(f":small[:gray[{words}]]")
-    if has_thresholds and abs(saved - fitted.value) > 1e-9:
+    if has_thresholds and abs(saved - value) > 1e-9:
         messages.note(
             "The saved thresholds were chosen at the saved temperature.",
             "Another one takes them back: choose them again under Thresholds.",
@@ -229,25 +241,14 @@ def _save(view: View, scores: Scores, kept: Decision | None, temperature: float)
 def _draw_without_logits(view: View) -> None:
     """What confidence and loss tell, which every prediction file has."""
     rows = view.evaluation.rows
-    found = measure_confidence(
-        rows["confidence"].to_numpy(dtype=np.float64), rows["is_right"].to_numpy(),
-        rows["loss"].to_numpy(dtype=np.float64),
-    )  # fmt: skip
-    confidence = rows["confidence"].to_numpy(dtype=np.float64)
+    confidence, losses = (rows[name].to_numpy(dtype=np.float64) for name in ("confidence", "loss"))
+    found = measure_confidence(confidence, rows["is_right"].to_numpy(), losses)
     _draw_charts(view.evaluation.split, found, None, confidence[np.isfinite(confidence)])
     with st.container(border=True):
         card_head("Figures", "")
-        _draw_table({view.evaluation.split: (found, None)})
+        fitted = Temperature(1.0, "", None, None, 0)
+        _draw_table(Found(fitted, {view.evaluation.split: (found, None)}, confidence), has_classwise=False)
     thresholds_data.draw_incomplete(view, "Brier score and temperature")
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _judge(key: tuple[str, int], temperature: float, _scores: Scores) -> Change | None:
-    return judge_temperature(_scores.logits, _scores.labels, temperature)
-
-
-def _judged(scores: Scores, temperature: float) -> Change | None:
-    return _judge(scores.key, temperature, scores)
 
 
 def _points(share: float | None) -> str | None:

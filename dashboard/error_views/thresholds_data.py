@@ -1,8 +1,8 @@
 """What the views of thresholds and calibration read: logits, and what follows from them alone.
 
 Logits of 50,000 images and 1,000 classes are 200 MB. So what is a number for each image is made while the
-file is read; only what needs them all at once (averages, suggestions, a temperature) keeps them, and two sets
-at most: eval and test of one run. Everything else is as long as the images, or as the classes.
+file is read; only what needs them all at once (averages, suggestions, saving) keeps them, and two sets at
+most: eval and test of one run. Everything else is as long as the images, or as the classes.
 """
 
 import threading
@@ -20,7 +20,6 @@ from superft_hf import decisions
 from superft_hf.errors import DataNotFoundError, DecisionError
 from superft_hf.evaluation import curves
 from superft_hf.evaluation import decision as decision_files
-from superft_hf.evaluation.calibration import Calibration, Temperature, fit_temperature, measure
 from superft_hf.evaluation.curves import Averages, Counts
 from superft_hf.evaluation.decision import ABSTAINS, ChosenOn, Decision, decide
 from superft_hf.evaluation.operating_points import class_probabilities, normalizers
@@ -47,7 +46,7 @@ class _Held:
     def read(self) -> Logits:
         with self._lock:
             if self.logits is None:
-                self.logits = read_logits(_unchanged(*self._file))
+                self.logits = read_logits(unchanged(*self._file))
             return self.logits
 
 
@@ -122,18 +121,10 @@ class Scores:
         rows = self.evaluation.rows
         return np.where(np.isnan(rows["confidence"]), ABSTAINS, rows["prediction"]).astype(np.int64)
 
-    def confidence(self, temperature: float) -> np.ndarray:
-        """Probability of the likeliest class, shape (N,); NaN where logits are no numbers."""
-        highest = self.logits.max(axis=1).astype(np.float64) / temperature
-        return np.exp(highest - _normalizers(self.key, temperature, self))
-
-    def calibration(self, temperature: float) -> Calibration:
-        """At a temperature."""
-        return _calibration(self.key, temperature, self)
-
-    def fitted(self) -> Temperature:
-        """The temperature that fits best."""
-        return _fitted(self.key, self)
+    @property
+    def confidence(self) -> np.ndarray:
+        """Of the likeliest class, shape (N,), as the file has it; NaN where logits are no numbers."""
+        return _confidence(*self.key)
 
 
 def read(evaluation: Evaluation) -> Scores | None:
@@ -223,6 +214,21 @@ def dropped_words(number: int) -> str:
     return f"{noun} left out: the probabilities are no numbers"
 
 
+def unchanged(path: str, stamp: int) -> Path:
+    """The path, while its file is the one that the page shows: it may be read long after its numbers.
+
+    Raises:
+        DataNotFoundError: Else.
+    """
+    found = Path(path)
+    if not found.is_file() or found.stat().st_mtime_ns != stamp:
+        raise DataNotFoundError(
+            f"The prediction file {found.name} was removed or written anew meanwhile.",
+            hint="Load the page again.",
+        )
+    return found
+
+
 def _is_complete(run_id: str, step: int) -> bool:
     try:
         one = examples.evaluation(run_id, "eval", step)
@@ -247,17 +253,6 @@ def _held(path: str, stamp: int) -> _Held:
     return _Held(path, stamp)
 
 
-def _unchanged(path: str, stamp: int) -> Path:
-    """The path, while its file is the one that the page shows: it may be read long after its numbers."""
-    found = Path(path)
-    if not found.is_file() or found.stat().st_mtime_ns != stamp:
-        raise DataNotFoundError(
-            f"The prediction file {found.name} was removed or written anew meanwhile.",
-            hint="Load the page again.",
-        )
-    return found
-
-
 def _by_image(scores: Scores, of: Callable[[slice, np.ndarray], np.ndarray], dtype: np.dtype) -> np.ndarray:
     """A number for each image, shape (N,): from the logits in memory, else from the file as it is read."""
     made = np.empty(len(scores.labels), dtype=dtype)
@@ -269,7 +264,7 @@ def _by_image(scores: Scores, of: Callable[[slice, np.ndarray], np.ndarray], dty
     if held.logits is not None:
         take(slice(None), held.logits.values)
     else:
-        read_logit_blocks(_unchanged(*scores.key), take)
+        read_logit_blocks(unchanged(*scores.key), take)
     return made
 
 
@@ -294,7 +289,7 @@ def _normalizers(key: tuple[str, int], temperature: float, _scores: Scores) -> n
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _confidence(path: str, stamp: int) -> np.ndarray:
-    return read_confidence(_unchanged(path, stamp))
+    return read_confidence(unchanged(path, stamp))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -316,13 +311,3 @@ def _averages(key: tuple[str, int], temperature: float, _scores: Scores) -> Aver
     probabilities = _scores.logits / np.float32(temperature)
     probabilities -= _normalizers(key, temperature, _scores)[:, None].astype(np.float32)
     return curves.average(np.exp(probabilities, out=probabilities), _scores.labels)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Measuring the calibration")
-def _calibration(key: tuple[str, int], temperature: float, _scores: Scores) -> Calibration:
-    return measure(_scores.logits, _scores.labels, temperature)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Fitting a temperature")
-def _fitted(key: tuple[str, int], _scores: Scores) -> Temperature:
-    return fit_temperature(_scores.logits, _scores.labels)

@@ -278,6 +278,21 @@ def ensure_supervisor(home: Path) -> None:
         _start_supervisor(home)
 
 
+def expect_run(home: Path) -> None:
+    """Sees to it that a supervisor lives, and with it a worker that is ready, before there is a run for it.
+
+    One that lives already stays for another while. Where a person stopped it nothing is started.
+
+    Raises:
+        HomeError: As ensure_supervisor.
+    """
+    if supervisor_pid(home) is not None:
+        with contextlib.suppress(OSError):
+            os.utime(HomePaths(home).supervisor_start_lock)
+    elif not supervisor_status(home).is_stopped:
+        _start_supervisor(home)
+
+
 def start_supervisor(home: Path) -> None:
     """Starts a supervisor, also where a person stopped it before; from now on it is started by itself again.
 

@@ -5,14 +5,19 @@ It leases its devices like any other run. The supervisor may watch it too; both 
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import psutil
 
 from superft_hf.config import HardwareConfig, RunConfig
 from superft_hf.engine.devices import Lease, find_devices, try_lease
 from superft_hf.engine.launcher import Launcher
+from superft_hf.engine.ready import MEMORY_TO_PREPARE, ReadyPlace
 from superft_hf.engine.settling import look_at_processes, settle_failed
 from superft_hf.engine.watching import Watch
-from superft_hf.errors import StateError, SuperFTError
+from superft_hf.errors import DeviceError, StateError, SuperFTError
 from superft_hf.records import Request, RunRecord, RunState
 from superft_hf.store import RunStore
 
@@ -40,6 +45,31 @@ def wait_for_lease(hardware: HardwareConfig, on_wait: Callable[[str], None], slo
     return lease
 
 
+@contextmanager
+def getting_ready(launcher: Launcher, store: RunStore, config: RunConfig) -> Iterator[ReadyPlace | None]:
+    """Lets a worker import what takes seconds while its run is still checked; one that is not used ends.
+
+    Args:
+        launcher: Says what a ready worker is.
+        store: Where the run goes.
+        config: What is to be run, not checked yet.
+    """
+    place = launcher.ready_place(store.home)
+    if place is None or psutil.virtual_memory().available < MEMORY_TO_PREPARE:
+        yield None
+        return
+    with suppress(DeviceError):  # the check has the words for it
+        devices = find_devices(config.hardware, store.read_settings().cpu_slots)
+        devices = replace(devices, indices=devices.indices[: devices.num_processes])
+        environment = launcher.ready_environment(store.home, devices, config)
+        if environment is not None:
+            place.put(environment)
+    try:
+        yield place
+    finally:
+        place.close()
+
+
 class ForegroundRun:
     """A run whose worker is a child of this process.
 
@@ -48,18 +78,26 @@ class ForegroundRun:
         config: What to run.
         lease: Its devices; given back by `close`.
         launcher: Starts the worker.
+        ready: Where one may wait for it, see `getting_ready`.
 
     Raises:
         SuperFTError: If the worker cannot be started; the run is failed then.
     """
 
-    def __init__(self, store: RunStore, config: RunConfig, lease: Lease, launcher: Launcher) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        config: RunConfig,
+        lease: Lease,
+        launcher: Launcher,
+        ready: ReadyPlace | None = None,
+    ) -> None:
         self._store = store
         self._lease = lease
         self._watch = Watch(store, BY)
         self.run_id = store.create_run(config, by=BY, state=RunState.STARTING).run_id
         try:
-            self._process: subprocess.Popen[bytes] = launcher.start(store, self.run_id, config, lease)
+            self._process: subprocess.Popen[bytes] = launcher.start(store, self.run_id, config, lease, ready)
         except SuperFTError as error:
             settle_failed(store, self.run_id, error, by=BY)
             raise

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from superft_hf.config import RunConfig
-from superft_hf.config_file import read_config
 from superft_hf.doctor import diagnose
 from superft_hf.engine.processes import living, processes_of_run
 from superft_hf.errors import SuperFTError, WorkerDiedError
 from superft_hf.paths import RunPaths
+from superft_hf.recipe.decided import decided_config
 from superft_hf.records import (
     LIVE_STATES,
     TERMINAL_STATES,
@@ -193,7 +193,7 @@ def death(returncode: int | None, log: Path) -> WorkerDiedError:
 def _config(paths: RunPaths) -> RunConfig | None:
     """The configuration of a run as it was decided, else as asked; None when it cannot be read."""
     try:
-        return read_config(paths.resolved if paths.resolved.exists() else paths.config)
+        return decided_config(paths)
     except SuperFTError:
         return None
 

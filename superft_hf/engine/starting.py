@@ -10,6 +10,7 @@ from superft_hf.config import RunConfig
 from superft_hf.engine.devices import Lease, find_devices, try_lease
 from superft_hf.engine.launcher import Launcher
 from superft_hf.engine.processes import send_signal
+from superft_hf.engine.ready import ReadyPlace
 from superft_hf.engine.settling import look_at_processes
 from superft_hf.records import RunRecord, RunState
 from superft_hf.store import RunStore
@@ -45,13 +46,15 @@ class Starter:
         store: Where the runs are.
         launcher: Starts the workers.
         by: Who starts them, for the runs' events.
+        ready: Where a worker waits for its run; None: every run starts a new one.
     """
 
-    def __init__(self, store: RunStore, launcher: Launcher, by: str) -> None:
+    def __init__(self, store: RunStore, launcher: Launcher, by: str, ready: ReadyPlace | None = None) -> None:
         self.children: dict[str, Child] = {}
         self._store = store
         self._launcher = launcher
         self._by = by
+        self._ready = ready
         self._configs: dict[str, RunConfig] = {}
 
     def keep(self, run_ids: Collection[str]) -> None:
@@ -131,6 +134,6 @@ class Starter:
     def _start(self, run: RunRecord, config: RunConfig, lease: Lease) -> None:
         # Compare-and-set: it may have been discarded since it was read.
         if self._store.change_state(run.run_id, (RunState.QUEUED,), RunState.STARTING, by=self._by):
-            process = self._launcher.start(self._store, run.run_id, config, lease)
+            process = self._launcher.start(self._store, run.run_id, config, lease, self._ready)
             self.children[run.run_id] = Child(process, lease)
             logger.info("%s starts on %s as process %s", run.run_id, lease.devices.words, process.pid)

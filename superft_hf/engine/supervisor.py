@@ -22,6 +22,7 @@ from pathlib import Path
 
 from superft_hf.engine.launcher import Launcher
 from superft_hf.engine.notify import Notifier
+from superft_hf.engine.ready import READY_WORKER
 from superft_hf.engine.settling import needs_supervisor, resting_runs_to_discard, settle_failed
 from superft_hf.engine.shutdown import SHUTDOWN_WAIT_S, go_on_after_shutdown, pause_for_shutdown
 from superft_hf.engine.starting import Starter, in_order
@@ -56,9 +57,11 @@ class Supervisor:
     """
 
     def __init__(self, home: Path, launcher: Launcher | None = None) -> None:
+        launcher = launcher or Launcher()
         self._store = RunStore(home)
         self._watch = Watch(self._store, BY)
-        self._starter = Starter(self._store, launcher or Launcher(), BY)
+        self._ready = launcher.ready_place(home)
+        self._starter = Starter(self._store, launcher, BY, self._ready)
         self._notifier = Notifier(self._store, BY)
         self._unfinished: set[str] = set()
 
@@ -82,7 +85,18 @@ class Supervisor:
         self._starter.release_ended()
         self._start_queued([run for run in in_order(unfinished) if run.request != Request.DISCARD])
         self._notice_ends({run.run_id for run in unfinished})
+        if self._ready is not None:
+            is_idle = not self._starter.children and all(run.is_held for run in unfinished)
+            self._ready.look_after(self._store.read_settings().cpu_slots, is_idle=is_idle)
         return bool(self._starter.children) or bool(run_ids)
+
+    @property
+    def expected_at(self) -> float:
+        """When somebody last said that a run will come, see `control.expect_run`."""
+        try:
+            return HomePaths(self._store.home).supervisor_start_lock.stat().st_mtime
+        except OSError:
+            return 0.0
 
     def has_work(self) -> bool:
         """Whether a supervisor is needed, without doing anything."""
@@ -101,7 +115,9 @@ class Supervisor:
                 child.process.kill()
 
     def close(self) -> None:
-        """Sends what is left to be sent, and closes the store."""
+        """Ends the worker that waits for a run, sends what is left to be sent, and closes the store."""
+        if self._ready is not None:
+            self._ready.close()
         self._notifier.finish(_NOTIFY_WAIT_S)
         self._store.close()
 
@@ -258,7 +274,7 @@ def _loop(supervisor: Supervisor, pace: Pace, has_home: Callable[[], bool], told
     if not supervisor.begin():
         logger.info("a person stopped the supervisor of this home")
         return False
-    idle_since = time.monotonic()
+    idle_since, expected_at = time.monotonic(), supervisor.expected_at
     pause = 0.0
     while not told.wake.wait(pause):
         pause = pace.poll_s
@@ -267,8 +283,8 @@ def _loop(supervisor: Supervisor, pace: Pace, has_home: Callable[[], bool], told
             supervisor.end_children()
             return False
         try:
-            if supervisor.step():
-                idle_since = time.monotonic()
+            if supervisor.step() or supervisor.expected_at != expected_at:
+                idle_since, expected_at = time.monotonic(), supervisor.expected_at
         except Exception:
             # The top of a process: one bad pass must not leave the runs without a supervisor.
             logger.exception("a pass over the runs failed")
@@ -300,7 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--idle-s", type=float, default=IDLE_S, help="seconds to stay without anything to do")
     parser.add_argument("--claim", type=int, help="a descriptor to close once the supervisor has its lock")
     asked = parser.parse_args(arguments)
-    return run_supervisor(asked.home.absolute(), pace=Pace(idle_s=asked.idle_s), claim=asked.claim)
+    launcher, pace = Launcher(ready=READY_WORKER), Pace(idle_s=asked.idle_s)
+    return run_supervisor(asked.home.absolute(), launcher, pace, asked.claim)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ that hold a NaN are left out and counted. Large arrays are gone through in block
 their size is made beside them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from superft_hf.evaluation.calibration_rows import Passes, blocks_of
 from superft_hf.evaluation.intervals import mean_interval
 
 NUM_BINS = 15
@@ -163,39 +164,6 @@ def ece_classwise(probabilities: np.ndarray, labels: np.ndarray, num_bins: int =
     return float(np.mean(errors))
 
 
-def brier(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
-    """Brier's score of 1950 for several classes: the mean sum of squares, in [0, 2]; None without examples.
-
-    For two classes it is twice the mean square of one class's error.
-
-    Args:
-        probabilities: Shape (N, C).
-        labels: Shape (N,).
-    """
-    if not len(labels):
-        return None
-    own = probabilities[np.arange(len(labels)), labels]
-    squares = np.einsum("nc,nc->n", probabilities, probabilities)
-    return float(np.mean(squares - 2 * own + 1))
-
-
-def log_losses(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """-ln of the true class's probability of each example, shape (N,), dtype float64.
-
-    Args:
-        logits: Shape (N, C).
-        labels: Shape (N,).
-        temperature: Divides the logits.
-    """
-    return np.concatenate(
-        [np.zeros(0)]
-        + [
-            log_sum_exp(scaled) - scaled[np.arange(len(scaled)), labels[part]]
-            for part, scaled in scaled_blocks(logits, temperature)
-        ]
-    )
-
-
 def measure(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> Calibration:
     """Measures probabilities at a temperature.
 
@@ -204,35 +172,35 @@ def measure(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) ->
         labels: Shape (N,).
         temperature: Divides the logits.
     """
-    logits, labels, num_dropped = without_nan(logits, labels)
-    sure, right, losses, squares = [np.zeros(0)], [np.zeros(0, dtype=bool)], [np.zeros(0)], 0.0
-    is_classwise = logits.size <= CLASSWISE_VALUES
-    kept: list[np.ndarray] = []
-    for part, scaled in scaled_blocks(logits, temperature):
-        own, rows = labels[part], np.arange(len(scaled))
-        normalizer = log_sum_exp(scaled)
-        losses.append(normalizer - scaled[rows, own])
-        probabilities = np.exp(scaled - normalizer[:, None])
-        likeliest = probabilities.argmax(axis=1)
-        sure.append(probabilities[rows, likeliest])
-        right.append(likeliest == own)
-        squares += (brier(probabilities, own) or 0.0) * len(own)
-        if is_classwise:
-            kept.append(probabilities)
-    confidence, is_right = np.concatenate(sure), np.concatenate(right)
-    bins = bin_equally(confidence, is_right)
-    count = len(labels)
+    return measure_passes(Passes(blocks_of(logits), labels, logits.shape[1]), temperature)
+
+
+def measure_passes(passes: Passes, temperature: float = 1.0) -> Calibration:
+    """The same of logits that are gone through in blocks."""
+    count = len(passes.labels)
+    keep = np.arange(count) if count * passes.num_classes <= CLASSWISE_VALUES else None
+    rows = passes.at(temperature, keep)
+    kept = rows.is_finite
+    confidence, is_right = rows.confidence[kept], rows.is_right[kept]
+    bins, count = bin_equally(confidence, is_right), int(kept.sum())
     return Calibration(
         bins=bins,
         ece=bins.error,
-        ece_classwise=ece_classwise(np.concatenate(kept), labels) if count and is_classwise else None,
-        brier=squares / count if count else None,
-        log_loss=_mean(np.concatenate(losses)),
+        ece_classwise=_classwise(passes, np.flatnonzero(kept), temperature),
+        brier=_mean(rows.brier[kept]),
+        log_loss=_mean(rows.log_loss[kept]),
         mean_confidence=_mean(confidence),
         accuracy=_mean(is_right),
         num_images=count,
-        num_dropped=num_dropped,
+        num_dropped=len(kept) - count,
     )
+
+
+def _classwise(passes: Passes, rows: np.ndarray, temperature: float) -> float | None:
+    if not len(rows) or len(rows) * passes.num_classes > CLASSWISE_VALUES:
+        return None
+    scaled = passes.logits(rows) / temperature
+    return ece_classwise(np.exp(scaled - log_sum_exp(scaled)[:, None]), passes.labels[rows])
 
 
 def measure_confidence(confidence: np.ndarray, is_right: np.ndarray, losses: np.ndarray) -> Calibration:
@@ -265,31 +233,59 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, seed: int = 0) -> Te
     Returns:
         The temperature; 1 with a reason when the data do not determine one.
     """
-    logits, labels, _ = without_nan(logits, labels)
-    if not len(labels) or logits.shape[1] < 2:
-        return Temperature(1.0, "there are no images with two classes to fit it on", None, None, len(labels))
-    before = float(log_losses(logits, labels).mean())
-    if (logits.argmax(axis=1) == labels).all():
+    return fit_passes(Passes(blocks_of(logits), labels, logits.shape[1]), seed)
+
+
+def fit_passes(passes: Passes, seed: int = 0) -> Temperature:
+    """The same of logits that are gone through in blocks: twice, at temperature 1 and at the one found."""
+    first = passes.at(1.0, keep=_fitted_on(np.arange(len(passes.labels)), passes.num_classes, seed))
+    kept = np.flatnonzero(first.is_finite)
+    if not len(kept) or passes.num_classes < 2:
+        return Temperature(1.0, "there are no images with two classes to fit it on", None, None, len(kept))
+    before = float(first.log_loss[kept].mean())
+    if first.is_right[kept].all():
         reason = "every image is recognised, so that no temperature is too low"
-        return Temperature(1.0, reason, before, before, len(labels))
-    shown, truth = logits, labels
-    if logits.size > FIT_VALUES:
-        number = max(FIT_VALUES // logits.shape[1], 1)
-        rows = np.sort(np.random.default_rng(seed).choice(len(labels), number, replace=False))
-        shown, truth = logits[rows], labels[rows]
+        return Temperature(1.0, reason, before, before, len(kept))
+    rows = _fitted_on(kept, passes.num_classes, seed)
     low, high = np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)
     found = minimize_scalar(
-        lambda one: float(log_losses(shown, truth, float(np.exp(one))).mean()),
-        bounds=(low, high), method="bounded", options={"xatol": 1e-5},
+        _mean_loss(passes.logits(rows), passes.labels[rows]), bounds=(low, high), method="bounded",
+        options={"xatol": 1e-5},
     )  # fmt: skip
     value = float(np.exp(found.x))
-    after = float(log_losses(logits, labels, value).mean())
+    after = float(passes.at(value).log_loss[kept].mean())
     if not np.isfinite(after) or min(found.x - low, high - found.x) < 1e-3:
         reason = f"no temperature from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g} is best"
-        return Temperature(1.0, reason, before, before, len(labels))
+        return Temperature(1.0, reason, before, before, len(kept))
     if after >= before:
-        return Temperature(1.0, "no other temperature has a lower log loss", before, before, len(labels))
-    return Temperature(value, "", before, after, len(labels))
+        return Temperature(1.0, "no other temperature has a lower log loss", before, before, len(kept))
+    return Temperature(value, "", before, after, len(kept))
+
+
+def _fitted_on(rows: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+    """All of these rows, or as many of them as have `FIT_VALUES` logits."""
+    if len(rows) * num_classes <= FIT_VALUES:
+        return rows
+    number = max(FIT_VALUES // num_classes, 1)
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), number, replace=False))]
+
+
+def _mean_loss(logits: np.ndarray, labels: np.ndarray) -> Callable[[float], float]:
+    """The mean log loss by the logarithm of a temperature; one exponential a logit, in memory made once."""
+    values = logits - logits.max(axis=1, keepdims=True)
+    own = values[np.arange(len(values)), labels]
+    size = max(1, _VALUES_A_BLOCK // values.shape[1])
+    scaled = np.empty((min(size, len(values)), values.shape[1]))
+
+    def mean_loss(log_temperature: float) -> float:
+        factor, sums = float(np.exp(-log_temperature)), []
+        for start in range(0, len(values), size):
+            part = values[start : start + size]
+            made = np.multiply(part, factor, out=scaled[: len(part)])
+            sums.append(np.exp(made, out=made).sum(axis=1))
+        return float((np.log(np.concatenate(sums)) - own * factor).mean())
+
+    return mean_loss
 
 
 def judge_temperature(
@@ -305,20 +301,18 @@ def judge_temperature(
         temperature: The fitted one.
         seed: Of the bootstrap.
     """
-    logits, labels, _ = without_nan(logits, labels)
-    if not len(labels):
+    return judge_passes(Passes(blocks_of(logits), labels, logits.shape[1]), temperature, seed)
+
+
+def judge_passes(passes: Passes, temperature: float, seed: int = 0) -> Change | None:
+    """The same of logits that are gone through in blocks."""
+    before, after = passes.at(1.0), passes.at(temperature)
+    kept = before.is_finite
+    if not kept.any():
         return None
-    differences = log_losses(logits, labels, temperature) - log_losses(logits, labels)
+    differences = after.log_loss[kept] - before.log_loss[kept]
     low, high = mean_interval(differences, seed=seed)
     return Change(float(differences.mean()), low, high)
-
-
-def without_nan(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Logits and labels of the rows whose logits are all finite, and how many others there are."""
-    is_kept = np.isfinite(logits).all(axis=1)
-    if is_kept.all():
-        return logits, labels, 0
-    return logits[is_kept], labels[is_kept], int((~is_kept).sum())
 
 
 def scaled_blocks(logits: np.ndarray, temperature: float) -> Iterator[tuple[slice, np.ndarray]]:

@@ -5,6 +5,7 @@ A rough figure to choose by; the smoke run of the pre-flight measures the real o
 
 import re
 
+from superft_hf.optimizer_states import values_per_weight
 from superft_hf.records import ModelInfo
 
 PROCESS_BYTES = 940_000_000
@@ -14,8 +15,8 @@ ALLOCATOR_BYTES = 280_000_000
 """What the C library keeps in reserve with the settings of `superft_hf.engine.launcher`."""
 
 _BYTES = 4
-_STATES = {"adamw_torch": 2, "rmsprop": 2, "sgd": 1, "adagrad": 1, "adafactor": 0}
-"""Numbers an optimizer keeps for each parameter, momentum included."""
+_MOMENTUM = 0.9
+"""Any above 0: optimizers that may have it are taken to."""
 
 _PATCH = re.compile(r"patch(\d+)")
 _VIT_BYTES = 65.1
@@ -46,7 +47,9 @@ _BASIC_RESNET, _RESNET = 0.155, 0.485
 _LARGEST_BASIC_RESNET = 23_000_000
 
 
-def training_memory_bytes(info: ModelInfo, batch_size: int, image_size: int | None, optim: str) -> int | None:
+def training_memory_bytes(
+    info: ModelInfo, batch_size: int, image_size: int | None, optim: str, *, is_averaged: bool = False
+) -> int | None:
     """Estimates the peak memory of a training process with every layer trained in float32 on a CPU.
 
     Weights and the optimizer's state count exactly. The activations kept for the backward pass grow with
@@ -60,6 +63,7 @@ def training_memory_bytes(info: ModelInfo, batch_size: int, image_size: int | No
         batch_size: Images in one batch on one device.
         image_size: Height and width in pixels; None takes the model's own.
         optim: `training.optim` of a run.
+        is_averaged: Whether a moving average of the weights is kept, which is one more copy of them.
 
     Returns:
         Bytes, or None when the number of parameters or the image size is unknown.
@@ -67,7 +71,8 @@ def training_memory_bytes(info: ModelInfo, batch_size: int, image_size: int | No
     size = image_size or info.image_size
     if not info.num_parameters or not size:
         return None
-    states = _BYTES * info.num_parameters * (1 + _STATES.get(optim, 2))
+    copies = 1 + is_averaged + values_per_weight(optim, _MOMENTUM, info.architecture)
+    states = _BYTES * info.num_parameters * copies
     gradients = _BYTES * info.num_parameters
     activations = _per_pixel(info) * info.num_parameters**0.5 * size * size * batch_size
     # Activations are freed while the gradients come: only the larger of the two is there at the peak.

@@ -68,7 +68,7 @@ def undecodable(subject: Subject) -> Iterator[Finding]:
 
 
 def _small(subject: Subject) -> Iterator[Finding]:
-    asked = subject.config.model.image_size or (subject.model.image_size if subject.model else None)
+    asked = subject.decided.model.image_size
     if asked is None:
         return
     sides = subject.sizes.min(axis=1)

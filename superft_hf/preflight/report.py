@@ -15,7 +15,7 @@ from superft_hf.engine.devices import find_devices
 from superft_hf.errors import ClassMismatchError, MissingPackageError, SuperFTError
 from superft_hf.hub.data import describe_data
 from superft_hf.hub.models import require_model
-from superft_hf.preflight import classes, duplicates, pictures, resources
+from superft_hf.preflight import abilities, classes, duplicates, pictures, resources, spreading, views
 from superft_hf.preflight.subject import Subject, extended
 from superft_hf.records import DataInfo, Finding, ModelInfo, Remedy
 from superft_hf.sources.load import check_classes
@@ -68,15 +68,17 @@ def check(
         model = require_model(config.model.name_or_path, config.model.revision, token)
         title = f"The model can be trained: {model.title}, {_parameters(model)}"
         findings.append(Finding("fine", title, code="model"))
+        findings.extend(abilities.find(config, model))
     except SuperFTError as error:
         findings.append(_blocking(error, config))
     try:
         data, images = describe_data(config.data, home)
-        scan = open_images(images, config.data, progress, is_deep=True, seen=seen)
+        scan = open_images(images, config.data, progress, home=home, is_deep=True, seen=seen)
         findings.extend(_about_images(Subject(config, scan, data, model)))
     except SuperFTError as error:
         findings.append(_blocking(error, config))
     findings.extend(resources.find(config, home, model, data))
+    findings.extend(spreading.find(config, model))
     try:
         _require_environment(config)
         findings.append(Finding("fine", "The settings fit this machine", code="settings"))
@@ -92,13 +94,15 @@ def require(config: RunConfig, home: Path, progress: Progress | None = None) -> 
         SuperFTError: The first thing that blocks: model, images, devices or a missing package.
     """
     _require_environment(config)
-    require_model(config.model.name_or_path, config.model.revision)
+    model = require_model(config.model.name_or_path, config.model.revision)
+    abilities.require_abilities(config, model)
     _, images = describe_data(config.data, home)
-    scan_images(images, config.data, progress)
+    scan_images(images, config.data, progress, home=home)
 
 
 def _require_environment(config: RunConfig) -> None:
     find_devices(config.hardware)
+    spreading.require(config)
     for name in config.training.report_to:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:  # trackers leave folders of their own name where they ran
@@ -124,6 +128,7 @@ def _about_images(subject: Subject) -> Iterator[Finding]:
         yield _blocking(refusal, subject.config)
     else:
         yield from classes.find(subject)
+        yield from views.find(subject)
 
 
 def _blocking(error: SuperFTError, config: RunConfig) -> Finding:

@@ -10,13 +10,9 @@ from superft_hf import words
 from superft_hf.config import RunConfig
 from superft_hf.evaluation.prediction_files import FULL_LOGITS_CLASSES, KEPT_LOGITS
 from superft_hf.hub.local_copies import is_model_here
+from superft_hf.optimizer_states import values_per_weight
+from superft_hf.recipe.decided import roughly
 from superft_hf.records import DataInfo, Finding, ModelInfo
-
-STATES = {"adamw_torch": 2, "sgd": 0, "rmsprop": 1, "adagrad": 1, "adafactor": 0}
-"""Values that an optimizer keeps for each weight, momentum apart; adafactor's are rows and columns only."""
-
-WITH_MOMENTUM = ("sgd", "rmsprop")
-"""Optimizers that keep one value more when momentum is set."""
 
 CHECKPOINTS = 3
 """The best, the last, and the one that is being written: the oldest goes only when that one is complete."""
@@ -32,6 +28,7 @@ _CLOSED = re.compile(r"\b(nc|noncommercial|non-commercial|research|academic)\b",
 
 def find(config: RunConfig, home: Path, model: ModelInfo | None, data: DataInfo | None) -> Iterator[Finding]:
     """What can be told of them without opening an image."""
+    config = roughly(config, model, data)
     yield from _disk(config, home, model, data)
     yield from _download(config, model)
     yield from _licences(model, data)
@@ -61,17 +58,18 @@ def disk_need(config: RunConfig, model: ModelInfo, data: DataInfo | None = None)
     """Estimates what a run will take of the disk; None when the size of the model is not known.
 
     Args:
-        config: As asked.
+        config: With every setting decided, if only roughly.
         model: What is known of the model.
         data: What is known of the images; None: predictions are not counted.
     """
     if model.size_bytes is None:
         return None
     training = config.training
-    states = STATES[training.optim] + (training.optim in WITH_MOMENTUM and training.momentum > 0)
+    states = values_per_weight(training.optim, training.momentum, model.architecture)
     if config.model.strategy == "head":  # the optimizer never sees the rest
         states = 0
-    checkpoint = model.size_bytes * (1 + states)
+    average = bool(training.ema_decay)  # the averaged weights stand beside those that train
+    checkpoint = round(model.size_bytes * (1 + states + average))
     return DiskNeed(CHECKPOINTS * checkpoint, model.size_bytes, _prediction_bytes(config, data))
 
 

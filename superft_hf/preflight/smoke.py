@@ -1,20 +1,13 @@
 """The smoke run as seen from outside: it trains in a child process, since only that may import torch."""
 
-import json
-import signal
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from superft_hf.config import RunConfig
-from superft_hf.engine.devices import find_devices, try_lease
-from superft_hf.engine.launcher import Launcher
-from superft_hf.errors import DeviceError, OutOfMemoryError, SuperFTError, WorkerDiedError
+from superft_hf.preflight.child import ask
 
 MODULE = "superft_hf.training.smoke"
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -69,58 +62,4 @@ def measure(config: RunConfig, home: Path, stop: threading.Event | None = None) 
         WorkerDiedError: If the child ended without a word, or was stopped.
         SuperFTError: What would make the run fail as well.
     """
-    one = config.hardware.model_copy(update={"num_processes": 1})
-    devices = find_devices(one)
-    lease = try_lease(one) if devices.kind == "cuda" else None
-    if devices.kind == "cuda" and lease is None:
-        raise DeviceError(
-            "The memory cannot be measured now: another run uses the GPU.",
-            hint="Try again when it has ended; the start itself waits its turn.",
-        )
-    held = lease.devices if lease else devices
-    environment = Launcher().environment(home, config, held)
-    # Not the launcher's command: whatever the number of processes, one is measured.
-    command = [sys.executable, "-P", "-m", MODULE]
-    asked = json.dumps({"config": config.model_dump(mode="json"), "home": str(home)})
-    try:
-        with subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True,
-        ) as child:  # fmt: skip
-            answer, words = _talk(child, asked, stop)
-            code = child.wait()
-    finally:
-        if lease:
-            lease.close()
-    return _read(answer, words, code, config)
-
-
-def _talk(child: "subprocess.Popen[str]", asked: str, stop: threading.Event | None) -> tuple[str, str]:
-    text: str | None = asked
-    while True:
-        try:
-            return child.communicate(text, timeout=_POLL_S)
-        except subprocess.TimeoutExpired:
-            text = None
-            if stop is not None and stop.is_set():
-                child.kill()
-
-
-def _read(answer: str, words: str, code: int, config: RunConfig) -> SmokeResult:
-    lines = answer.strip().splitlines()
-    try:
-        found = json.loads(lines[-1]) if lines else {}
-    except json.JSONDecodeError:
-        found = {}
-    if "error" in found:
-        raise SuperFTError(found["error"]["message"], hint=found["error"]["hint"])
-    if found:
-        return SmokeResult(**found)
-    if code == -signal.SIGKILL:
-        # The system ends the largest process when memory runs out; a person's stop looks the same.
-        raise OutOfMemoryError(config.training.per_device_train_batch_size, config.hardware.devices)
-    said = [line for line in words.splitlines() if line.strip()] or ["no reason given"]
-    raise WorkerDiedError(
-        f"The smoke run ended with exit code {code}: {said[-1][:300]}",
-        hint="Check with `superft doctor` that the installation is complete.",
-    )
+    return SmokeResult(**ask(MODULE, config, home, "The smoke run", stop=stop))

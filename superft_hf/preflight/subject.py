@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from superft_hf.config import RunConfig
+from superft_hf.recipe.case import case_of
+from superft_hf.recipe.rules import decide
 from superft_hf.records import DataInfo, Finding, ImageRef, ModelInfo, Remedy
 from superft_hf.sources.image_set import ImageSet
 from superft_hf.sources.places import shown_reference
@@ -46,6 +48,11 @@ class Subject:
     def images(self) -> ImageSet:
         """The images that can be decoded."""
         return self.scan.images
+
+    @cached_property
+    def decided(self) -> RunConfig:
+        """The configuration with the choices of the rule."""
+        return decide(self.config, case_of(self.config, self.model, self.images))
 
     @cached_property
     def splits(self) -> tuple[str, ...]:

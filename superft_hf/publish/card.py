@@ -18,7 +18,7 @@ from superft_hf.publish.licences import Licences
 from superft_hf.publish.markdown import listed, plain, table
 from superft_hf.publish.metadata import make_metadata
 from superft_hf.publish.options import PublishOptions
-from superft_hf.words import count, counted, duration, size
+from superft_hf.words import VIEWS, count, counted, duration, size
 
 FILES = BundlePaths()
 
@@ -26,6 +26,8 @@ _STRATEGIES = {
     "full": "every layer was trained",
     "head": "only the classification layer was trained, the other layers stayed as they were",
     "head-then-full": "first the classification layer was trained alone, then every layer",
+    "gradual": "first the classification layer was trained alone, then one block after another from the top "
+    "down, at last every layer",
 }
 _NO_USE = (
     "*Its author has not written down what this model is meant for. Until then, take it for an experiment on "
@@ -80,7 +82,7 @@ def make_card(
     shown = tuple(one for one in evidence.splits.values() if has_test or one.split != "test")
     sections = [
         *card_results.sections(evidence, shown, pictures),
-        _how_to_use(repo_id),
+        _how_to_use(repo_id, evidence.config.augmentation.test_time),
         *filter(None, [operating.section(evidence, shown, repo_id)]),
         _images(evidence, licences),
         _training(evidence, licences),
@@ -108,7 +110,7 @@ def _summary(evidence: Evidence, *, has_test: bool) -> str:
     return f"{told} It recognised {' and '.join(measured)}."
 
 
-def _how_to_use(repo_id: str) -> Section:
+def _how_to_use(repo_id: str, test_time: str) -> Section:
     code = f"""```python
 from transformers import pipeline
 
@@ -116,6 +118,11 @@ classify = pipeline("image-classification", model="{repo_id}")
 for guess in classify("photo.jpg"):
     print(f"{{guess['label']}}: {{guess['score']:.1%}}")
 ```"""
+    if test_time in VIEWS:
+        code += (
+            f"\n\nThis looks at each image once. For the figures above, average the logits over "
+            f"{VIEWS[test_time]}, as `superft predict` does."
+        )
     return Section("How to use it", code)
 
 
@@ -150,6 +157,7 @@ def _training(evidence: Evidence, licences: Licences) -> Section:
     whole = facts.get("num_parameters")
     rows = [
         ("Base model", _source_link(evidence.model, "")),
+        None if config.model.pretrained else ("Its weights", "not used: training began with random ones"),
         ("Its licence", _licence_words(licences.model)),
         ("Network", f"{plain(evidence.architecture)}, {count(whole)} parameters"),
         ("Strategy", f"{plain(config.model.strategy)}: {_STRATEGIES[config.model.strategy]}"),

@@ -11,7 +11,7 @@ from superft_hf.paths import BundlePaths
 from superft_hf.publish.evidence import Evidence, SplitEvidence
 from superft_hf.publish.markdown import plain, table
 from superft_hf.vault import Standing
-from superft_hf.words import NOTHING, accuracy_interval, counted, interval, percent
+from superft_hf.words import NOTHING, VIEWS, accuracy_interval, counted, interval, percent
 
 FILES = BundlePaths()
 MAX_CLASSES = 60
@@ -175,6 +175,12 @@ def _about_splits(evidence: Evidence, shown: Sequence[SplitEvidence]) -> str:
         "for the others. Eval was watched during training and chose the checkpoint, so its figures are a "
         "little too good."
     )
+    views = evidence.config.augmentation.test_time
+    if views in VIEWS:
+        text += (
+            f" All figures are with test-time augmentation: logits averaged over {VIEWS[views]}. `pipeline` "
+            "looks at each image once, and was not measured."
+        )
     if "test" not in evidence.splits:
         return f"{text} There are no test figures."
     if not any(one.split == "test" for one in shown):

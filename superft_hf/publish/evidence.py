@@ -17,7 +17,6 @@ import pandas as pd
 
 from superft_hf import decisions, vault
 from superft_hf.config import RunConfig
-from superft_hf.config_file import read_config
 from superft_hf.errors import DataNotFoundError, ModelNotFoundError, StateError, SuperFTError
 from superft_hf.evaluation import decision as decision_files
 from superft_hf.evaluation.calibration import Calibration, measure_confidence
@@ -25,13 +24,15 @@ from superft_hf.evaluation.decision import Decision
 from superft_hf.evaluation.headline import Headline, of_evaluation
 from superft_hf.evaluation.prediction_files import read_class_names, read_predictions
 from superft_hf.paths import RunPaths
+from superft_hf.recipe.decided import decided_config
 from superft_hf.records import RunRecord, RunState
 from superft_hf.samples import SAMPLE_PREFIX
 from superft_hf.store import RunStore
+from superft_hf.train_loss import CROSS_ENTROPY, LOSS
 from superft_hf.words import run_duration_s
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_CURVES = ("loss", "eval_loss", "eval_accuracy")
+_CURVES = (LOSS, CROSS_ENTROPY, "eval_loss", "eval_accuracy")
 _ENVIRONMENT = ("versions", "python", "devices", "git_commit")
 
 
@@ -155,7 +156,7 @@ def collect(store: RunStore, run_id: str) -> Evidence:
     """
     record, paths = store.get_run(run_id), store.run_paths(run_id)
     require_completed(record)
-    private = read_config(paths.resolved if paths.resolved.exists() else paths.config)
+    private = decided_config(paths)
     model = _source(private.model.name_or_path, private.model.revision)
     data = _source(private.data.name_or_path, private.data.revision)
     saved = read_model_config(paths.model)

@@ -15,6 +15,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from superft_hf.train_loss import train_loss_key
+
 MAX_CLASSES = 1000
 """Above it a matrix says nothing at the size of a page."""
 
@@ -49,7 +51,9 @@ def curves_figure(curves: pd.DataFrame, best_epoch: float | None) -> bytes | Non
     figure = Figure(figsize=(9.6, 3.3), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2)
     end = float(curves["epoch"].max())
-    _draw_lines(left, [("train", lines.get("loss"), _TRAIN), ("eval", lines.get("eval_loss"), _EVAL)])
+    _draw_lines(
+        left, [("train", lines.get(train_loss_key(lines)), _TRAIN), ("eval", lines.get("eval_loss"), _EVAL)]
+    )
     _dress(left, "Loss", end)
     accuracy = lines.get("eval_accuracy")
     if accuracy is not None:

@@ -30,7 +30,9 @@ def make_metadata(evidence: Evidence, name: str, licence: str, *, has_test: bool
         licence: The Hub's id; empty for none.
         has_test: Whether the figures of test go in.
     """
-    is_hub_model, is_hub_data = evidence.model.kind == "hub", evidence.data.kind == "hub"
+    is_hub_data = evidence.data.kind == "hub"
+    # Weights that began at random are nobody's fine-tuned ones.
+    is_hub_model = evidence.model.kind == "hub" and evidence.config.model.pretrained
     tags = [TASK, "super-fine-tuning", *(("timm",) if evidence.is_timm else ())]
     return ModelCardData(
         license=licence or None,
@@ -59,6 +61,7 @@ def _results(evidence: Evidence, *, has_test: bool) -> Iterator[EvalResult]:
 def _result(evidence: Evidence, split: SplitEvidence, kind: str, title: str, value: float) -> EvalResult:
     data = evidence.config.data
     is_hub = evidence.data.kind == "hub"
+    views = evidence.config.augmentation.test_time
     return EvalResult(
         task_type=TASK,
         task_name="Image classification",
@@ -70,6 +73,7 @@ def _result(evidence: Evidence, split: SplitEvidence, kind: str, title: str, val
         metric_type=kind,
         metric_name=f"{title} on {split.split}",
         metric_value=value,
+        metric_args={"test_time_augmentation": views} if views != "none" else None,
     )
 
 

@@ -9,7 +9,7 @@ from superft_hf.evaluation.decision import FILE_NAME, Decision, to_json
 from superft_hf.publish.card_results import Section
 from superft_hf.publish.evidence import Evidence, SplitEvidence
 from superft_hf.publish.markdown import plain, table
-from superft_hf.words import NOTHING, counted, percent
+from superft_hf.words import NOTHING, VIEWS, counted, percent
 
 MAX_CLASSES = 60
 
@@ -46,7 +46,9 @@ def section(evidence: Evidence, shown: Sequence[SplitEvidence], repo_id: str) ->
     if decision is None or decision.is_plain:
         return None
     names = [one.split for one in shown]
-    parts = [_about(decision), _figures(decision, names), _thresholds(decision), _code(repo_id)]
+    views = VIEWS.get(evidence.config.augmentation.test_time)
+    single = f"It was chosen for logits averaged over {views}; this code looks once." if views else ""
+    parts = [_about(decision), _figures(decision, names), _thresholds(decision), single, _code(repo_id)]
     return Section("Operating point and calibration", "\n\n".join(part for part in parts if part))
 
 

@@ -56,3 +56,13 @@ def augmentation_steps(config: AugmentationConfig) -> Steps:
         own = getattr(config, one.name)
         values[one.name] = getattr(preset, one.name) if own in (None, "preset") else own
     return Steps(**values)
+
+
+def changes_images(config: AugmentationConfig) -> bool:
+    """Whether training sees an image other than evaluation does, in whichever way.
+
+    Args:
+        config: Decided, as for augmentation_steps.
+    """
+    is_resized = config.multi_scale > 0 or config.progressive_resizing not in (None, 1)
+    return is_resized or augmentation_steps(config) != Steps()

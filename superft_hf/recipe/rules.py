@@ -73,6 +73,19 @@ def decide(config: RunConfig, case: Case) -> RunConfig:
     return with_values(config, {one.key: one.value for one in suggest(config, case) if one.key in left})
 
 
+def with_linear_rate(config: RunConfig) -> RunConfig:
+    """The configuration with the linear rule applied, where it is asked for.
+
+    The learning rate grows with the number of processes, as the global batch does (Goyal et al. 2017). The
+    request is taken off, so that a configuration that was decided is not scaled again.
+    """
+    training = config.training
+    if not training.linear_lr_scaling or training.learning_rate is None:
+        return config
+    rate = min(1.0, training.learning_rate * config.hardware.world_size)
+    return with_values(config, {"training.learning_rate": rate, "training.linear_lr_scaling": False})
+
+
 def with_values(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     """The configuration with other values, by dotted key."""
     groups: dict[str, dict[str, Any]] = {}
@@ -119,13 +132,23 @@ def _learning_rate(config: RunConfig, case: Case) -> tuple[float, str]:
     training = config.training
     batch = (training.per_device_train_batch_size or 32) * training.gradient_accumulation_steps
     base = {"convnet": 1e-3, "transformer": 1e-4}[case.family]
+    if not training.linear_lr_scaling:  # else the processes count in full, see with_linear_rate
+        batch *= case.num_processes
     scale = {
-        "sgd": 10.0, "schedule_free_sgd": 100.0, "rmsprop": 0.3, "adagrad": 3.0, "lion": 0.2,
+        "sgd": 50.0, "schedule_free_sgd": 1000.0, "rmsprop": 0.3, "adagrad": 3.0, "lion": 0.2,
         "schedule_free_adamw": 2.0,
     }.get(training.optim, 1.0)  # fmt: skip
     rate = base * scale * math.sqrt(batch / 32)
     rate = min(1.0, float(f"{rate:.2g}"))
     return rate, f"{significant(base)} suits AdamW on a {case.family} with 32 images a step"
+
+
+def _weight_decay(config: RunConfig, case: Case) -> tuple[float, str]:
+    if config.training.optim == "schedule_free_sgd":
+        return 5e-5, "the decay acts through the learning rate, which is large here"
+    if config.training.optim == "sgd":
+        return 1e-3, "the decay acts through the learning rate, which is large here"
+    return 0.05, "it is what fine-tuning with AdamW mostly takes"
 
 
 def _head_factor(config: RunConfig, case: Case) -> tuple[float, str]:
@@ -147,6 +170,8 @@ def _smoothing(config: RunConfig, case: Case) -> tuple[float, str]:
 
 
 def _averaging(config: RunConfig, case: Case) -> tuple[float, str]:
+    if config.hardware.sharding != "none":
+        return 0.0, "weights that are spread over GPUs are not averaged"
     if config.training.optim.startswith("schedule_free"):
         return 0.0, "schedule-free optimizers average the weights themselves"
     training = config.training
@@ -179,6 +204,7 @@ _RULES: dict[str, Callable[[RunConfig, Case], tuple[Any, str]]] = {
     "training.per_device_train_batch_size": _batch,
     "training.num_train_epochs": _epochs,
     "training.learning_rate": _learning_rate,
+    "training.weight_decay": _weight_decay,
     "training.head_learning_rate_factor": _head_factor,
     "training.layer_decay": _layer_decay,
     "training.label_smoothing_factor": _smoothing,

@@ -13,6 +13,7 @@ from superft_hf.reports.collect import RunReport, SplitReport, place_title
 from superft_hf.reports.figures import class_figure, curve_figure, matrix_figure, reliability_figure
 from superft_hf.reports.frame import Figures, card, folded, side_by_side, table, text
 from superft_hf.reports.palette import colour
+from superft_hf.train_loss import train_loss_key
 from superft_hf.words import (
     METRIC_TITLES,
     NOTHING,
@@ -91,7 +92,7 @@ def curves_part(reports: list[tuple[str, RunReport]], figures: Figures) -> str:
         points_of = dict(tuple(one.curves.groupby("key")))
         empty = pd.DataFrame({"epoch": [], "value": []})
         if not paint:
-            losses.append(("train", points_of.get("loss", empty), colour("train")))
+            losses.append(("train", points_of.get(train_loss_key(points_of), empty), colour("train")))
         name = one.record.name if paint else "eval"
         losses.append((name, points_of.get("eval_loss", empty), paint or colour("eval")))
         accuracies.append((name, points_of.get("eval_accuracy", empty), paint or colour("eval")))

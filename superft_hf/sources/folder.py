@@ -1,5 +1,6 @@
 """Reading `train|validation|test/<class>/…` or `<class>/…` from a folder."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from superft_hf.errors import DataError, DataNotFoundError
 from superft_hf.sources.metadata import Column
+from superft_hf.sources.rows import Identity
 
 EVAL_NAMES = ("validation", "valid", "val", "eval", "dev")
 _SPLIT_NAMES = {"train", "training", "test", "testing", *EVAL_NAMES}
@@ -46,6 +48,10 @@ class FileImages:
         """The bytes of the file. Raises DataNotFoundError if it is gone."""
         return read_file(self._paths[row])
 
+    def identity(self, row: int) -> Identity | None:
+        """What the file is known again by; None if it is gone."""
+        return file_identity(self._paths[row])
+
     def reference(self, row: int) -> str:
         """The path."""
         return self._paths[row]
@@ -64,6 +70,17 @@ def read_file(path: str) -> bytes:
             f"The image {path} cannot be read: {error.strerror or error}.",
             hint="Put it back, or start again with the folder as it is now.",
         ) from error
+
+
+def file_identity(path: str) -> Identity | None:
+    """What a file is known again by: its size, its times of change and its number; None if it is gone."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a Path of each of a million images takes seconds
+    except OSError:
+        return None
+    stamp = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_dev} {found.st_ino}"
+    place = os.path.abspath(path).encode("utf-8", "backslashreplace").decode()  # noqa: PTH100
+    return Identity(place, stamp, found.st_mtime)
 
 
 def read_folder(root: Path, *, name: str = "", split_names: Sequence[str] = ()) -> dict[str, list[FolderRow]]:

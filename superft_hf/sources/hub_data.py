@@ -15,7 +15,6 @@ from superft_hf.config import DataConfig
 from superft_hf.errors import DataError, HubError, HubUnreachableError, SuperFTError
 from superft_hf.hub_failures import HUB_FAILURES, explain
 from superft_hf.hub_reach import is_hub_reachable, offline_words
-from superft_hf.sources.folder import read_file
 from superft_hf.sources.hub_cache import cached_commit, is_commit, load_prepared
 from superft_hf.sources.hub_columns import (
     choose_image_column,
@@ -26,7 +25,7 @@ from superft_hf.sources.hub_columns import (
     label_columns,
     plain_columns,
 )
-from superft_hf.sources.metadata import few_valued
+from superft_hf.sources.hub_images import HubImages
 from superft_hf.sources.rows import SourceSplit
 
 if TYPE_CHECKING:
@@ -37,52 +36,6 @@ PARQUET_BRANCH = "refs/convert/parquet"
 """Where the Hub keeps a converted copy of most data sets."""
 
 TIMEOUT_S = 20.0
-
-
-class HubImages:
-    """Images in the rows of a data set; a reference is `hub:<split>:<row>`.
-
-    Args:
-        dataset: The rows, their images not decoded.
-        split: Its name.
-        column: That of the images.
-        further: Columns of plain values, which are read when somebody asks for them.
-    """
-
-    def __init__(
-        self, dataset: "datasets.Dataset", split: str, column: str, further: Sequence[str] = ()
-    ) -> None:
-        self._dataset = dataset
-        self._split = split
-        self._column = column
-        self._further = list(further)
-
-    def __len__(self) -> int:
-        """How many rows there are."""
-        return len(self._dataset)
-
-    def encoded(self, row: int) -> bytes:
-        """The bytes of the image file. Raises DataNotFoundError if its file is gone."""
-        image = self._dataset[int(row)][self._column]
-        if image is None:
-            return b""
-        if image["bytes"] is not None:
-            return image["bytes"]
-        return read_file(image["path"])
-
-    def reference(self, row: int) -> str:
-        """Where the row stands in the data set."""
-        return f"hub:{self._split}:{row}"
-
-    def metadata(self, rows: np.ndarray) -> dict[str, list[str | None]]:
-        """What else is known of some rows: texts by column."""
-        if not self._further:
-            return {}
-        part = self._dataset.select_columns(self._further)
-        values = part[rows.tolist()]
-        named = {name: class_texts(part.features[name], values[name]) for name in self._further}
-        everything = np.arange(len(rows))
-        return {name: column.texts(everything) for name, column in few_valued(named).items()}
 
 
 def read_hub(data: DataConfig) -> dict[str, SourceSplit]:

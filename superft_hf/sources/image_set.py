@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from superft_hf.sources.metadata import joined
-from superft_hf.sources.rows import Images
+from superft_hf.sources.rows import Identity, Images
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class ImageSplit:
     def encoded(self, index: int) -> bytes:
         """The bytes of the image file at a position in [0, N)."""
         return self.images.encoded(int(self.rows[index]))
+
+    def identity(self, index: int) -> Identity | None:
+        """What the image at a position in [0, N) is known again by, if anything."""
+        return self.images.identity(int(self.rows[index]))
 
     def reference(self, index: int) -> str:
         """The reference of the image at a position in [0, N)."""
@@ -107,6 +111,11 @@ class JoinedImages:
         """The bytes of the image file."""
         part, index = self._find(row)
         return part.encoded(index)
+
+    def identity(self, row: int) -> Identity | None:
+        """What the part itself knows the image again by."""
+        part, index = self._find(row)
+        return part.identity(index)
 
     def reference(self, row: int) -> str:
         """The reference that the part itself gives."""

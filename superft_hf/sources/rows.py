@@ -2,9 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+
+class Identity(NamedTuple):
+    """What tells, without reading an image, that it is the one of an earlier look.
+
+    Attributes:
+        place: Where it lies.
+        stamp: Another one whenever what lies there may be another image.
+        changed_at: When it changed last, in seconds since 1970.
+    """
+
+    place: str
+    stamp: str
+    changed_at: float = 0.0
 
 
 class Images(Protocol):
@@ -12,6 +26,9 @@ class Images(Protocol):
 
     def encoded(self, row: int) -> bytes:
         """The bytes of the image file."""
+
+    def identity(self, row: int) -> Identity | None:
+        """What the image is known again by; None when nothing but its bytes tells, or it is gone."""
 
     def reference(self, row: int) -> str:
         """A text that finds the image again, see `superft_hf.sources.load.open_reference`."""

@@ -2,18 +2,24 @@
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from superft_hf.config import DataConfig
 from superft_hf.errors import BadImageError
+from superft_hf.paths import HomePaths
+from superft_hf.sources.catalogue import Catalogue, catalogue
 from superft_hf.sources.image_set import ImageSet, ImageSplit
 from superft_hf.sources.images import example_ids
 from superft_hf.sources.load import check_classes, shown_reference
 from superft_hf.sources.relabel import relabelled, require_classes, unused
+from superft_hf.sources.scan_cache import ScanCache
 from superft_hf.sources.traits import Looked, Looker, Traits, collect
 from superft_hf.words import counted
 
@@ -61,6 +67,8 @@ class Scan:
         traits: By split; empty unless the scan was deep.
         num_relabelled: Images whose label `data.relabel` changed, among those that are left.
         unused_relabels: Entries of `data.relabel` that no image answers to.
+        catalogue: All images that can be opened, also those left out; None when they were not opened.
+        home: Whose caches may keep prepared images of the set; None: nobody's.
     """
 
     images: ImageSet
@@ -74,6 +82,8 @@ class Scan:
     traits: Mapping[str, Traits]
     num_relabelled: int = 0
     unused_relabels: tuple[str, ...] = ()
+    catalogue: Catalogue | None = None
+    home: Path | None = None
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -82,7 +92,12 @@ class Scan:
 
 
 def scan_images(
-    images: ImageSet, data: DataConfig, progress: Progress | None = None, *, is_part: bool = False
+    images: ImageSet,
+    data: DataConfig,
+    progress: Progress | None = None,
+    *,
+    home: Path | None = None,
+    is_part: bool = False,
 ) -> Scan:
     """Decodes every image of a set.
 
@@ -91,6 +106,8 @@ def scan_images(
         data: Its `on_bad_image` says whether unreadable images are left out; its `exclude` names others, its
             `relabel` those with another label.
         progress: Called now and then with the number of images opened and of all.
+        home: Remembers what was seen, so that the next look opens only what is new, and keeps prepared images
+            of whole sets; None: nothing is kept.
         is_part: Whether the images are a sample of a set, which need not be fit to train on by itself.
 
     Raises:
@@ -98,13 +115,13 @@ def scan_images(
         DataNotFoundError: If a file is gone.
         DataError: If too little is left after skipping, or a corrected label is no class.
     """
-    scan = open_images(images, data, progress)
+    scan = open_images(images, data, progress, home=home)
     if scan.bad and data.on_bad_image == "error":
         names = [shown_reference(data, one.reference) for one in scan.bad]
         raise BadImageError(names, scan.bad[0].problem)
     if not is_part or any(not len(split) for split in scan.images.splits.values()):
         check_classes(scan.images, data)
-    return scan
+    return scan if is_part else replace(scan, home=home)
 
 
 def log_changes(scan: Scan) -> None:
@@ -126,6 +143,7 @@ def open_images(
     data: DataConfig,
     progress: Progress | None = None,
     *,
+    home: Path | None = None,
     is_deep: bool = False,
     seen: dict[str, Looked] | None = None,
 ) -> Scan:
@@ -135,6 +153,7 @@ def open_images(
         images: What to open.
         data: Its `exclude` names images to leave out, its `relabel` those with another label.
         progress: Called now and then with the number of images opened and of all.
+        home: As for scan_images.
         is_deep: Whether the traits are wanted, which takes about twice the time.
         seen: Kept by the caller from one look of this depth to the next; see Looker.
 
@@ -146,10 +165,11 @@ def open_images(
     total = sum(len(split) for split in images.splits.values())
     looker, done = Looker(is_deep=is_deep, seen=seen), 0
     looked: dict[str, list[Looked]] = {}
-    with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes without holding the interpreter's lock
+    # Pillow decodes without holding the interpreter's lock.
+    with ThreadPoolExecutor(THREADS) as pool, _remembering(home) as cache:
         for name, split in images.splits.items():
             looked[name] = []
-            for one in _in_blocks(pool, looker, split):
+            for one in _in_blocks(pool, looker, cache, split, is_deep=is_deep):
                 looked[name].append(one)
                 done += 1
                 if progress and (done % 50 == 0 or done == total):
@@ -157,11 +177,29 @@ def open_images(
     return _result(images, looked, data, is_deep=is_deep)
 
 
-def _in_blocks(pool: ThreadPoolExecutor, looker: Looker, split: ImageSplit) -> Iterator[Looked]:
+def _remembering(home: Path | None) -> AbstractContextManager[ScanCache | None]:
+    """The looks of a home; a home that is not there is not made for them."""
+    return ScanCache(HomePaths(home).scan_cache) if home is not None and home.is_dir() else nullcontext()
+
+
+def _in_blocks(
+    pool: ThreadPoolExecutor, looker: Looker, cache: ScanCache | None, split: ImageSplit, *, is_deep: bool
+) -> Iterator[Looked]:
     """Looks at all images in order; a pool's queue of a million entries would take a gigabyte."""
     for start in range(0, len(split), _BLOCK):
-        block = range(start, min(start + _BLOCK, len(split)))
-        yield from pool.map(lambda index: looker.look(split.encoded(index)), block)
+        block, begun_at = range(start, min(start + _BLOCK, len(split))), time.time()
+        identities = list(pool.map(split.identity, block)) if cache else [None] * len(block)
+        known = cache.find(identities, is_deep=is_deep) if cache else [None] * len(block)
+        unknown = [index for index, one in zip(block, known, strict=True) if one is None]
+        opened = pool.map(lambda index: looker.look(split.encoded(index)), unknown)
+        added = []
+        for identity, one in zip(identities, known, strict=True):
+            if one is None:
+                one = next(opened)
+                added.append((identity, one))
+            yield one
+        if cache:
+            cache.add(added, begun_at)
 
 
 def _result(images: ImageSet, looked: Mapping[str, list[Looked]], data: DataConfig, *, is_deep: bool) -> Scan:
@@ -170,6 +208,12 @@ def _result(images: ImageSet, looked: Mapping[str, list[Looked]], data: DataConf
     excluding, relabelling = set[str](), set[str]()
     num_left_out = num_relabelled = 0
     whole, fingerprints = hashlib.sha256(), {}
+    everything = catalogue(
+        (one.digest, one.width, one.height)
+        for found in looked.values()
+        for one in found
+        if one.problem is None
+    )
     for name, found in looked.items():
         short_ids = [one.digest[:16] for one in found]
         split, used = relabelled(
@@ -201,6 +245,7 @@ def _result(images: ImageSet, looked: Mapping[str, list[Looked]], data: DataConf
     return Scan(
         replace(images, splits=splits), ids, tuple(bad), num_left_out, unused(data.exclude, excluding),
         whole.hexdigest(), fingerprints, sizes, traits, num_relabelled, unused(data.relabel, relabelling),
+        everything,
     )  # fmt: skip
 
 

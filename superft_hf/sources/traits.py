@@ -21,6 +21,9 @@ from superft_hf.sources.images import opened_image, to_rgb
 LARGE_PIXELS = 8_000_000
 """From here on, images are decoded one at a time: four threads would hold four of them."""
 
+LOOK_VERSION = 1
+"""Goes up whenever a look tells something else of the same bytes."""
+
 MAX_SEEN = 200_000
 """Looks that are remembered: about 150 MiB."""
 

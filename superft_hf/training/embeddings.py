@@ -1,7 +1,8 @@
 """The features of the images of an evaluation: caught while it runs, and written beside its predictions.
 
 They are what the head reads. Nothing is computed for them: a hook looks at what passes by, so predictions and
-figures are the same with it and without.
+figures are the same with it and without. Of several views of an image (`augmentation.test_time`) those of the
+first are kept, which is the image as it is.
 """
 
 import logging
@@ -53,7 +54,7 @@ class FeatureCatcher:
             self._last = None
 
     def take(self, num_rows: int) -> torch.Tensor | None:
-        """What was caught in the forward pass of one batch, shape (B, D), dtype float32.
+        """What was caught in the first forward pass since the last call, shape (B, D), dtype float32.
 
         None when nothing fits: then nothing of this evaluation is written. All processes of a run find the
         same, since their batches have one shape.
@@ -122,7 +123,8 @@ class FeatureCatcher:
             self._tidy("eval", {step})
 
     def _catch(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        self._last = inputs[0].detach()
+        if self._last is None:
+            self._last = inputs[0].detach()
 
     def _tidy(self, split: str, steps: set[int | None]) -> None:
         for other in self._paths.embeddings_steps(split):

@@ -25,15 +25,17 @@ from transformers import (
     PreTrainedModel,
 )
 
-from superft_hf.config_file import read_config
+from superft_hf.config import RunConfig
 from superft_hf.errors import PublishError, SuperFTError
 from superft_hf.evaluation.prediction_files import read_predictions
 from superft_hf.paths import BundlePaths, RunPaths
+from superft_hf.recipe.decided import decided_config
 from superft_hf.records import Failure, RunRecord
 from superft_hf.sources.images import open_rgb
 from superft_hf.sources.load import open_reference
 from superft_hf.store import RunStore
 from superft_hf.training.image_classification.pixels import eval_pixels, read_pixel_map
+from superft_hf.words import VIEWS
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +91,8 @@ def export(store: RunStore, run_id: str, folder: Path) -> dict[str, Any]:
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     _write_json(folder / _FILES.labels, names)
     _write_json(folder / _FILES.preprocessing, preprocessing)
-    (folder / _FILES.readme).write_text(_readme(record, check, len(names)), encoding="utf-8")
+    text = _readme(record, check, len(names)) + _about_views(decided_config(paths))
+    (folder / _FILES.readme).write_text(text, encoding="utf-8")
     return check
 
 
@@ -231,7 +234,7 @@ def _resizing(processor: BaseImageProcessor, height: int, width: int) -> tuple[d
 
 def _real_images(record: RunRecord, paths: RunPaths) -> list[Image.Image]:
     """Some eval images of the run, evenly spread; empty when they are gone."""
-    config = read_config(paths.resolved if paths.resolved.exists() else paths.config)
+    config = decided_config(paths)
     steps = paths.prediction_steps("eval")
     step = record.best_step if record.best_step in steps else steps[-1] if steps else None
     found: list[Image.Image] = []
@@ -277,6 +280,18 @@ for index in shares.argsort()[::-1][:5]:
 ```
 
 Resizing by Pillow and by PyTorch differ in the last digits: so do the shares.
+"""
+
+
+def _about_views(config: RunConfig) -> str:
+    """What the README says of a run that looks at images in several ways; empty for any other."""
+    views = VIEWS.get(config.augmentation.test_time)
+    if views is None:
+        return ""
+    return f"""
+The run's own figures are with test-time augmentation: logits averaged over {views}. The network in
+`{_FILES.onnx}` looks at what it is given once; to repeat those figures, run it on each view and average the
+logits.
 """
 
 

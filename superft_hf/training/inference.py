@@ -1,7 +1,7 @@
 """Asking a finished model: used by *Try it* through a child process, and by `superft predict`.
 
-Run as `python -m superft_hf.training.inference [--plain] FOLDER IMAGE…`, it prints a JSON list: with the
-operating point that is kept beside the model, or with `--plain` without it.
+Run as `python -m superft_hf.training.inference [--plain] [--test-time MODE] FOLDER IMAGE…`, it prints a JSON
+list: with the operating point that is kept beside the model, or with `--plain` without it.
 """
 
 import argparse
@@ -27,17 +27,21 @@ from superft_hf.evaluation import decision as decisions
 from superft_hf.records import Failure
 from superft_hf.sources.folder import read_file
 from superft_hf.sources.images import open_rgb
+from superft_hf.training.image_classification.views import ImageViews
 
 BATCH = 16
 TOP_K = 5
 
 
-def predict(model_folder: str, encoded_images: Sequence[bytes]) -> tuple[list[str], np.ndarray]:
+def predict(
+    model_folder: str, encoded_images: Sequence[bytes], test_time: str = "none"
+) -> tuple[list[str], np.ndarray]:
     """What a model says about some images, before anything is made of it.
 
     Args:
         model_folder: The `model/` folder of a run.
         encoded_images: Image files as bytes.
+        test_time: The run's `augmentation.test_time`: the views of an image whose logits are averaged.
 
     Returns:
         The names of its C classes by id, and logits of shape (N, C), dtype float32.
@@ -47,18 +51,21 @@ def predict(model_folder: str, encoded_images: Sequence[bytes]) -> tuple[list[st
         ModelNotFoundError: If the folder holds no model.
     """
     images = [_open(encoded, f"number {number}") for number, encoded in enumerate(encoded_images, start=1)]
-    return predict_images(model_folder, images)
+    return predict_images(model_folder, images, test_time)
 
 
-def predict_images(model_folder: str, images: Sequence[Image.Image]) -> tuple[list[str], np.ndarray]:
+def predict_images(
+    model_folder: str, images: Sequence[Image.Image], test_time: str = "none"
+) -> tuple[list[str], np.ndarray]:
     """As `predict`, for RGB images."""
     model, processor = _load(model_folder, model_stamp(model_folder))
+    views = ImageViews(test_time)
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     found = [np.zeros((0, len(names)), dtype=np.float32)]
     for start in range(0, len(images), BATCH):
         inputs = processor(images=list(images[start : start + BATCH]), return_tensors="pt")
         with torch.inference_mode():
-            found.append(model(pixel_values=inputs["pixel_values"]).logits.float().numpy())
+            found.append(views(model, inputs["pixel_values"]).float().numpy())
     return names, np.concatenate(found)
 
 
@@ -86,13 +93,13 @@ def _open(encoded: bytes, name: str) -> Image.Image:
         raise BadImageError([name], str(error)) from error
 
 
-def main(model_folder: str, paths: Sequence[str], *, is_plain: bool) -> int:
+def main(model_folder: str, paths: Sequence[str], *, is_plain: bool, test_time: str) -> int:
     """Prints the answers, or the error, as JSON. Returns the exit status."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         images = [_open(read_file(path), path) for path in paths]
-        names, logits = predict_images(model_folder, images)
+        names, logits = predict_images(model_folder, images, test_time)
         kept = None if is_plain else decisions.read(Path(model_folder) / decisions.FILE_NAME, names)
         found = decisions.answer(logits, names, kept, TOP_K)
     except SuperFTError as error:
@@ -104,6 +111,7 @@ def main(model_folder: str, paths: Sequence[str], *, is_plain: bool) -> int:
             "decision": one.label,
             "abstained": not one.is_sure,
             "operating_point": kept is not None,
+            "test_time": test_time,
             "predictions": [{"label": label, "probability": value} for label, value in one.predictions],
         }
         for path, one in zip(paths, found, strict=True)
@@ -115,7 +123,8 @@ def main(model_folder: str, paths: Sequence[str], *, is_plain: bool) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--test-time", choices=["none", "mirror", "crops"], default="none")
     parser.add_argument("folder")
     parser.add_argument("images", nargs="+")
     asked = parser.parse_args()
-    sys.exit(main(asked.folder, asked.images, is_plain=asked.plain))
+    sys.exit(main(asked.folder, asked.images, is_plain=asked.plain, test_time=asked.test_time))

@@ -10,9 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate.utils import is_bf16_available
-
 from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, read_config
 from superft_hf.engine.devices import find_devices, list_gpus, share_of_cores, share_of_memory
@@ -20,7 +17,7 @@ from superft_hf.errors import DataChangedError
 from superft_hf.hub.models import inspect_model
 from superft_hf.paths import RunPaths
 from superft_hf.recipe.case import case_of
-from superft_hf.recipe.rules import decide, undecided
+from superft_hf.recipe.rules import decide, undecided, with_linear_rate
 from superft_hf.sources.hub_data import hub_commit
 from superft_hf.sources.image_set import ImageSet
 from superft_hf.sources.load import local_place
@@ -29,12 +26,12 @@ from superft_hf.training.tasks import TaskRun
 
 PACKAGES = (
     "superft-hf", "torch", "torchvision", "transformers", "accelerate", "datasets", "evaluate", "timm",
-    "huggingface-hub", "numpy", "pandas", "pillow", "pyarrow", "scikit-learn",
+    "schedulefree", "huggingface-hub", "numpy", "pandas", "pillow", "pyarrow", "scikit-learn",
 )  # fmt: skip
 
 
 def decide_devices(config: RunConfig, slots: int = 1) -> RunConfig:
-    """Decides devices, precision, threads and memory; what is set already stays.
+    """Decides devices, threads and memory; what is set already stays. Precision is left to the probes.
 
     Args:
         config: The run.
@@ -47,8 +44,6 @@ def decide_devices(config: RunConfig, slots: int = 1) -> RunConfig:
     devices = find_devices(hardware)
     names = ",".join(str(index) for index in devices.indices[: devices.num_processes])
     values: dict[str, Any] = {"devices": names or ("cpu" if devices.kind == "cpu" else "auto")}
-    if hardware.mixed_precision == "auto":
-        values["mixed_precision"] = _precision(devices.kind)
     slots = slots if devices.kind == "cpu" else 1
     if hardware.threads is None:
         values["threads"] = share_of_cores(hardware.num_processes, slots)
@@ -97,9 +92,9 @@ def decide_recipe(config: RunConfig, images: ImageSet) -> RunConfig:
         images: All images of the run; the rule goes by those of train.
     """
     if not undecided(config):
-        return config
+        return with_linear_rate(config)
     info = inspect_model(config.model.name_or_path, config.model.revision)
-    return decide(config, case_of(config, info, images))
+    return with_linear_rate(decide(config, case_of(config, info, images)))
 
 
 def decide_model(config: RunConfig, task: TaskRun, num_train: int) -> RunConfig:
@@ -170,12 +165,6 @@ def device_words(config: RunConfig) -> str:
         return "Apple GPU"
     names = {str(gpu.index): gpu.name for gpu in list_gpus()}
     return ", ".join(names.get(index, f"GPU {index}") for index in hardware.devices.split(","))
-
-
-def _precision(kind: str) -> str:
-    if kind != "cuda" or not torch.cuda.is_available():
-        return "no"
-    return "bf16" if is_bf16_available() else "fp16"
 
 
 def _version(name: str) -> str | None:

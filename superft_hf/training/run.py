@@ -1,20 +1,16 @@
 """One run from its opened images to its tested model. Read `train_run` for the story."""
 
 import logging
-import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils import broadcast_object_list
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
     TrainerCallback,
     TrainingArguments,
-    set_seed,
 )
 
 from superft_hf.config import RunConfig
@@ -24,15 +20,15 @@ from superft_hf.sources.load import load_images
 from superft_hf.sources.measures import describe_split
 from superft_hf.sources.scan import Scan, log_changes, scan_images
 from superft_hf.training import resolve
-from superft_hf.training.arguments import training_arguments
-from superft_hf.training.budget import fitting_epochs, measure_pace
 from superft_hf.training.callbacks import Heartbeat, StoreCallback, best_metrics, strip_prefix
 from superft_hf.training.embeddings import FeatureCatcher
+from superft_hf.training.layer_watch import watch_layers
 from superft_hf.training.memory import peak_memory_bytes
+from superft_hf.training.prepare import prepare
 from superft_hf.training.resume import RunContext, go_back
 from superft_hf.training.stopping import Decision, RunPaused, ShutdownSignal, StopCallback, Wishes
 from superft_hf.training.strategy import ChangeCheck, Strategy
-from superft_hf.training.tasks import TaskRun, make_task_run
+from superft_hf.training.tasks import TaskRun
 from superft_hf.training.trainer import RunTrainer, TrainingParts
 
 logger = logging.getLogger(__name__)
@@ -60,22 +56,23 @@ def train_run(context: RunContext, shutdown: ShutdownSignal | None = None) -> No
     """
     shutdown = shutdown or ShutdownSignal()
     config, is_resumed = _first_decisions(context)
-    begun = time.monotonic()
-    scan = scan_images(
-        load_images(config.data, context.store.home), config.data, Heartbeat(context.store, context.run_id)
-    )
-    config, task, args = _prepare(context, config, scan, begun)
+    home = context.store.home
+    heartbeat = Heartbeat(context.store, context.run_id)
+    scan = scan_images(load_images(config.data, home), config.data, heartbeat, home=home)
+    ready = prepare(context, config, scan, is_resumed=is_resumed)
+    config, task, args = ready.config, ready.task, ready.args
     is_main = args.process_index == 0
     checkpoint = _find_start(context, config, args, scan) if is_resumed else None
     if is_main:
         _describe_examples(context, scan)
         resolve.write_resolved(context.paths, config)
         resolve.write_environment(context.paths, config, scan.fingerprint)
-    strategy = Strategy(task.model, task.heads, config.model)
+    strategy = Strategy(task.model, task.heads, config.model, config.training.num_train_epochs)
     stop = StopCallback(_wishes(context, config, task, args, shutdown), shutdown, config.training.save_steps)
+    layers = watch_layers(task.model, task.heads, context.paths.layers, config.hardware, is_main=is_main)
     trainer = make_trainer(
         config, task, args, strategy, context.paths.prediction_file,
-        [StoreCallback(context.store, context.run_id), stop],
+        [StoreCallback(context.store, context.run_id), stop, *layers],
     )  # fmt: skip
     trainer.features = FeatureCatcher(task.output_layer, context.paths)
     if is_main:
@@ -98,22 +95,6 @@ def _first_decisions(context: RunContext) -> tuple[RunConfig, bool]:
         return config, True
     asked, slots = context.store.read_config(context.run_id), context.store.read_settings().cpu_slots
     return resolve.pin_revisions(resolve.decide_devices(asked, slots), context.store.home), False
-
-
-def _prepare(
-    context: RunContext, config: RunConfig, scan: Scan, begun: float
-) -> tuple[RunConfig, TaskRun, TrainingArguments]:
-    """Loads the model and decides whatever is not decided yet, alike in all processes."""
-    config = resolve.decide_recipe(config, scan.images)
-    set_seed(config.training.seed)  # a new head is drawn from the seed
-    task = make_task_run(config, scan)
-    config = resolve.decide_model(config, task, len(scan.images.splits["train"]))
-    if config.hardware.memory_format == "channels_last":
-        task.model.to(memory_format=torch.channels_last)
-    args = training_arguments(config, context.paths.checkpoints)
-    config = _decide_epochs(config, task, args, time.monotonic() - begun)
-    args.num_train_epochs = config.training.num_train_epochs
-    return config, task, args
 
 
 def _describe_examples(context: RunContext, scan: Scan) -> None:
@@ -149,7 +130,8 @@ def _wishes(
     if args.process_index:
         return Wishes(None, context.run_id, shutdown, memory_limit=memory)
     weights = sum(one.numel() * one.element_size() for one in task.model.parameters())
-    needed = round(DISK_MARGIN * CHECKPOINT_PARTS * weights) + DISK_FLOOR_BYTES
+    parts = CHECKPOINT_PARTS + bool(config.training.ema_decay)
+    needed = round(DISK_MARGIN * parts * weights) + DISK_FLOOR_BYTES
     return Wishes(context.store, context.run_id, shutdown, (context.paths.checkpoints, needed), memory)
 
 
@@ -161,32 +143,6 @@ def _leave(context: RunContext, trainer: RunTrainer, decision: Decision) -> None
         logger.info("paused at step %d: %s", state.global_step, decision.pause_reason)
     note = "Free some space on the disk of the runs." if decision is Decision.PAUSE_FOR_DISK else ""
     raise RunPaused(decision.pause_reason, note)
-
-
-def _decide_epochs(config: RunConfig, task: TaskRun, args: TrainingArguments, spent_s: float) -> RunConfig:
-    """Turns a time budget into epochs; all processes agree on what the main one measured."""
-    budget = config.training.time_budget_s
-    if budget is None:
-        return config
-    epochs = [0]
-    if args.process_index == 0:
-        sizes = (args.per_device_train_batch_size, args.per_device_eval_batch_size)
-        train, evaluation, test = task.train_dataset(), task.eval_dataset("eval"), task.eval_dataset("test")
-        collate = task.collator(config.hardware.memory_format)
-        pace = measure_pace(
-            task.model, task.loss, (train, sizes[0]), (evaluation, sizes[1]), collate, task.batch_maker(),
-            args.device,
-        )  # fmt: skip
-        batches = [
-            math.ceil(len(part) / (size * args.world_size))
-            for part, size in ((train, sizes[0]), (evaluation, sizes[1]), (test, sizes[1]))
-        ]
-        epochs = [fitting_epochs(pace, budget - spent_s, *batches)]
-        logger.info("%.3f s a step: %d epochs fit into %.0f s", pace.train_batch_s, epochs[0], budget)
-    if args.world_size > 1:
-        broadcast_object_list(epochs)
-    training = config.training.model_copy(update={"num_train_epochs": epochs[0], "time_budget_s": None})
-    return config.model_copy(update={"training": training})
 
 
 def make_trainer(
@@ -211,8 +167,9 @@ def make_trainer(
         early = EarlyStoppingCallback(early_stopping_patience=config.early_stopping.patience)
         callbacks = [*callbacks, early]
     parts = TrainingParts(
-        task.model, task.heads, task.loss, task.batch_maker(), task.views, task.write_predictions
-    )
+        task.model, task.heads, task.loss, task.batch_maker(), task.views, task.write_predictions,
+        task.balanced_by,
+    )  # fmt: skip
     trainer = RunTrainer(
         parts=parts,
         strategy=strategy,
@@ -265,6 +222,7 @@ def _finish(context: RunContext, task: TaskRun, trainer: RunTrainer) -> None:
         )
     trainer.pop_callback(EarlyStoppingCallback)  # it would look for its metric among those of test
     test = trainer.evaluate(task.eval_dataset("test"), metric_key_prefix="test")
+    trainer.finish_writing()
     if not trainer.is_world_process_zero():
         return
     store, run_id = context.store, context.run_id

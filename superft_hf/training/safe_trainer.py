@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
 from transformers.modeling_utils import unwrap_model
 from transformers.trainer_callback import ExportableState
@@ -16,7 +17,7 @@ from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from superft_hf import checkpoints
 from superft_hf.records import PauseReason
-from superft_hf.training.averaging import WeightAverage
+from superft_hf.training.averaging import Average, align_statistics
 from superft_hf.training.sampling import EpochSampler
 from superft_hf.training.stopping import Decision, RunPaused, StopCallback
 
@@ -31,15 +32,17 @@ class SafeTrainer(Trainer):
     It also writes a checkpoint aside before it counts, and keeps what a resumed run needs besides the stock
     files: the loss that is not logged yet, and whether training is over.
 
+    Attributes:
+        average: The averaged weights, which are evaluated and kept; None: those that train are.
+
     Args:
-        average: The moving average of the weights, which is evaluated and kept; None: the weights themselves.
         trainer_options: What Trainer takes. A StopCallback among the callbacks takes the decisions to stop;
             without one there are none, as in a smoke run.
     """
 
-    def __init__(self, *, average: WeightAverage | None = None, **trainer_options: Any) -> None:
+    def __init__(self, **trainer_options: Any) -> None:
         super().__init__(**trainer_options)
-        self.average = average
+        self.average: Average | None = None
         callbacks = self.callback_handler.callbacks
         self.stop = next((one for one in callbacks if isinstance(one, StopCallback)), None)
         self._sampler: EpochSampler | None = None
@@ -69,8 +72,7 @@ class SafeTrainer(Trainer):
             return
         self._load_from_checkpoint(self.state.best_model_checkpoint)
         if self.average is not None:
-            self.average.load(Path(self.state.best_model_checkpoint))
-            self.average.keep()
+            self.average.keep(Path(self.state.best_model_checkpoint))
             self.average = None  # what is evaluated from now on are the weights themselves
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
@@ -97,23 +99,43 @@ class SafeTrainer(Trainer):
         """Called before the first step of an epoch (0 is the first); does nothing here."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        self._sampler = EpochSampler(len(train_dataset or self.train_dataset), self.args.seed)
+        self._sampler = self._make_sampler(len(train_dataset or self.train_dataset))
         return self._sampler
 
-    def _restore_progress(self, checkpoint: Path) -> None:
+    def _get_dataloader(self, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:
+        """Only the loader processes of training stay from epoch to epoch.
+
+        Trainer would keep the loader of eval with its own, and give it out again for test.
+        """
+        is_persistent = self.args.dataloader_persistent_workers
+        self.args.dataloader_persistent_workers = is_persistent and is_training
+        try:
+            return super()._get_dataloader(*args, is_training=is_training, **kwargs)
+        finally:
+            self.args.dataloader_persistent_workers = is_persistent
+
+    def _make_sampler(self, size: int) -> EpochSampler:
+        """The order of so many training images."""
+        return EpochSampler(size, self.args.seed)
+
+    def _restore_progress(self, checkpoint: Path) -> dict[str, Any]:
         kept = json.loads(self._progress_file(checkpoint).read_text(encoding="utf-8"))
         if self.average is not None:
-            self.average.load(checkpoint)
+            self.average.resume(checkpoint)
         self._tr_loss = torch.tensor(kept["loss_sum"], device=self.args.device)
         self._globalstep_last_logged = kept["last_logged_step"]
         self._total_loss_scalar = kept["total_loss"]
         self._is_over = kept["is_over"]
+        return kept
 
     # Averaged weights
 
-    def _averaged(self) -> AbstractContextManager[None]:
-        """Within it the model has its averaged weights, where they are averaged."""
-        return self.average.applied() if self.average is not None else nullcontext()
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Within it the model is, in every process, the one that is kept: averaged, where weights are."""
+        with self.average.applied() if self.average is not None else nullcontext():
+            align_statistics(self.model)
+            yield
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         if self.average is not None:  # called after each update, and once more after each epoch
@@ -136,7 +158,7 @@ class SafeTrainer(Trainer):
         self._largest(0)
         self._attempt(lambda: self._write_checkpoint(aside), aside)
         if self.args.should_save:
-            self._attempt(lambda: checkpoints.seal(aside, target), aside)
+            self._attempt(lambda: self._seal(aside, target), aside)
         else:
             self._attempt(lambda: None, aside)
         if self.args.should_save:
@@ -146,6 +168,10 @@ class SafeTrainer(Trainer):
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=False,
             )
+
+    def _seal(self, aside: Path, target: Path) -> None:
+        """From here on the checkpoint counts."""
+        checkpoints.seal(aside, target)
 
     def _write_checkpoint(self, aside: Path) -> None:
         aside.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ def measure(config: RunConfig, home: Path) -> SmokeResult:
     asked = resolve.decide_recipe(config, images)
     config = resolve.decide_devices(_shortened(asked))
     looked = time.monotonic()
-    part = scan_images(_part(images, config), config.data, is_part=True)
+    part = scan_images(_part(images, config), config.data, home=home, is_part=True)
     scan_s = (time.monotonic() - looked) * _size(images) / max(1, _size(part.images))
     with tempfile.TemporaryDirectory(prefix="superft-smoke-") as aside:
         set_seed(config.training.seed)
@@ -72,7 +72,7 @@ def measure(config: RunConfig, home: Path) -> SmokeResult:
         paths = RunPaths(Path(aside))
         args = training_arguments(config, paths.checkpoints)
         base, free = used_memory_bytes(args.device), free_memory_bytes(args.device)
-        strategy = Strategy(task.model, task.heads, config.model)
+        strategy = Strategy(task.model, task.heads, config.model, config.training.num_train_epochs)
         trainer = make_trainer(config, task, args, strategy, paths.prediction_file, [])
         ready_s = time.time() - begun
         trainer.train()
@@ -81,7 +81,7 @@ def measure(config: RunConfig, home: Path) -> SmokeResult:
     expected = _Expected(asked, images, part, trainer)
     return SmokeResult(
         device=resolve.device_words(config),
-        peak_memory_bytes=peak + expected.kept_bytes,
+        peak_memory_bytes=peak,
         free_memory_bytes=free,
         images_per_second=expected.images_per_second,
         step_s=expected.step_s,
@@ -89,8 +89,8 @@ def measure(config: RunConfig, home: Path) -> SmokeResult:
         checkpoint_bytes=checkpoint,
         total_steps=expected.total_steps,
         duration_s=ready_s + scan_s + expected.training_s,
-        device_hours=(ready_s + scan_s + expected.training_s) / 3600 * asked.hardware.num_processes,
-        largest_batch_size=_largest_batch(config, trainer, base, peak, free - expected.kept_bytes),
+        device_hours=(ready_s + scan_s + expected.training_s) / 3600 * asked.hardware.world_size,
+        largest_batch_size=_largest_batch(config, trainer, base, peak, free),
         disk_bytes=3 * checkpoint + _weights_bytes(trainer) + expected.prediction_bytes,
         free_disk_bytes=shutil.disk_usage(home if home.exists() else Path.cwd()).free,
     )
@@ -122,7 +122,7 @@ class _Expected:
                 one["train_runtime"] for one in trainer.state.log_history if "train_runtime" in one
             )
             self.step_s, images = runtime - logged[-1]["eval_runtime"], len(part.images.splits["train"])
-        self.images_per_second = images / self.step_s * config.hardware.num_processes
+        self.images_per_second = images / self.step_s * config.hardware.world_size
 
     @property
     def total_steps(self) -> int:
@@ -133,20 +133,19 @@ class _Expected:
         """All updates and evaluations; a time budget is kept, whatever they would take."""
         if self._config.training.time_budget_s is not None:
             return self._config.training.time_budget_s
-        per_step = self._config.training.per_device_eval_batch_size * self._config.hardware.num_processes
+        per_step = self._config.training.per_device_eval_batch_size * self._config.hardware.world_size
         batches = {name: math.ceil(size / per_step) for name, size in self._sizes.items()}
         evaluations = self._config.training.num_train_epochs * batches["eval"] + batches["test"]
-        return self.total_steps * self.step_s + evaluations * self.eval_batch_s
+        return self.total_steps * self.step_s + evaluations * self.eval_batch_s + self._features_s
 
     @property
-    def kept_bytes(self) -> int:
-        """Opened images that the data sets will keep in the process's memory, beyond those kept here."""
-        if self._trainer.args.device.type != "cpu":
-            return 0
-        train, evaluation = self._trainer.train_dataset, self._trainer.eval_dataset
-        more = {name: self._sizes[name] - len(self._part.images.splits[name]) for name in ("train", "eval")}
-        kept = train.kept_bytes(more["train"]) + evaluation.kept_bytes(more["eval"])
-        return kept + evaluation.kept_bytes(self._sizes["test"])
+    def _features_s(self) -> float:
+        """A head that trains alone, from kept features, costs one look at every image before all else."""
+        features = self._trainer.head_features
+        if features is None or not features.num_computed:
+            return 0.0
+        each = features.seconds / features.num_computed / self._config.hardware.world_size
+        return each * sum(self._sizes.values())
 
     @property
     def prediction_bytes(self) -> int:
@@ -161,9 +160,11 @@ def _shortened(config: RunConfig) -> RunConfig:
     training = config.training.model_copy(
         update={"num_train_epochs": 1, "time_budget_s": None, "report_to": [], "logging_steps": 1}
     )
-    hardware = config.hardware.model_copy(update={"num_processes": 1})
+    hardware = config.hardware.model_copy(
+        update={"num_processes": 1, "num_machines": 1, "sharding": "none", "sharding_config": None}
+    )
     model = config.model
-    if model.strategy == "head-then-full":  # its second part needs the most
+    if model.strategy in ("head-then-full", "gradual"):  # their last part needs the most
         model = model.model_copy(update={"strategy": "full"})
     return config.model_copy(update={"training": training, "hardware": hardware, "model": model})
 

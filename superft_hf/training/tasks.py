@@ -23,6 +23,7 @@ class TaskRun(Protocol):
     output_layer: nn.Module | None
     image_size: int | None
     loss: LossFunction
+    balanced_by: np.ndarray | None
     views: Views
 
     def choose_memory_format(self) -> str: ...  # noqa: D102

@@ -5,6 +5,7 @@ records its own process, and settles its own end: completed, or failed with a re
 """
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -12,11 +13,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from superft_hf.config_file import read_config
 from superft_hf.doctor import diagnose
 from superft_hf.engine.launcher import DIES_WITH_LAUNCHER
+from superft_hf.engine.machines import this_machine
 from superft_hf.engine.processes import describe_process
 from superft_hf.errors import OutOfMemoryError, WorkerDiedError, is_disk_full
+from superft_hf.recipe.decided import decided_config
 from superft_hf.records import LIVE_STATES, PauseReason, RunState
 from superft_hf.store import RunStore
 
@@ -36,7 +38,8 @@ def main(run_folder: str) -> int:
     if os.environ.get(DIES_WITH_LAUNCHER) == "1":
         _die_with_launcher()
     store = RunStore(folder.parent)
-    store.record_process(folder.name, describe_process(os.getpid(), f"rank {rank}"))
+    if this_machine() == 0:  # nobody here could tell whether a process of another machine lives
+        store.record_process(folder.name, describe_process(os.getpid(), f"rank {rank}"))
     # Only now, since it takes seconds: until a process is recorded, nobody can tell whether it lives.
     from superft_hf.training.stopping import RunPaused, ShutdownSignal
 
@@ -56,6 +59,7 @@ def _train(store: RunStore, run_id: str, rank: int, shutdown: "ShutdownSignal") 
 
     from superft_hf.training.run import RunContext, train_run
 
+    gc.freeze()  # a million objects of libraries, through which Trainer's own collection would go
     _set_up_logging(rank)
     try:
         train_run(RunContext(store, run_id), shutdown)
@@ -87,7 +91,7 @@ def _settle_failed(store: RunStore, run_id: str, error: Exception) -> None:
         _settle_paused(store, run_id, PauseReason.DISK, "Free some space on the disk of the runs.")
         return
     paths = store.run_paths(run_id)
-    config = read_config(paths.resolved if paths.resolved.exists() else paths.config)
+    config = decided_config(paths)
     failure = diagnose(_explained(error), config, paths.log)
     store.change_state(run_id, LIVE_STATES, RunState.FAILED, by="worker", failure=failure)
 

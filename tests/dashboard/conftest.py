@@ -20,7 +20,8 @@ APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 def open_page(home: Path, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """`open_page("runs", run="…")`: that page, drawn once, with these query parameters and session keys."""
     monkeypatch.setenv(HOME_VARIABLE, str(home))
-    monkeypatch.setattr(control, "ensure_supervisor", lambda home: None)
+    for name in ("ensure_supervisor", "expect_run"):
+        monkeypatch.setattr(control, name, lambda home: None)
 
     def opened(name: str, session: dict[str, Any] | None = None, **query: str) -> AppTest:
         test = AppTest.from_file(str(APP), default_timeout=60)

@@ -1,15 +1,20 @@
 """Errors, view Calibration: the diagrams, the temperature, and where it cannot be fitted."""
 
+import os
+import threading
+
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from scipy.special import softmax
 from sklearn import metrics as sk
 
+from dashboard.error_views import calibration, calibration_work
 from superft_hf.evaluation import decision as decisions
 from superft_hf.evaluation.calibration import fit_temperature
 from superft_hf.evaluation.decision import ChosenOn, Decision
-from superft_hf.evaluation.prediction_files import read_logits, read_predictions
+from superft_hf.evaluation.prediction_files import read_logit_blocks, read_logits, read_predictions
 from tests.dashboard.test_thresholds import decision_of, rewrite, words
 from tests.factories import make_completed_run, make_many_classes_run, make_running_run
 
@@ -148,3 +153,106 @@ def test_view__a_damaged_operating_point_is_a_sentence(open_page, store, run):
     store.run_paths(run.run_id).decision.write_text("[]")
     app = open_page("errors", VIEW, run=run.run_id)
     assert "operating point in decision.json cannot be used" in words(app) and not app.exception
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Every evaluation counts as large. The work waits until it is let go, and tells what it went through."""
+
+    class Held:
+        gone: list = []
+        may_go = threading.Event()
+
+        def finish(self, app):
+            self.may_go.set()
+            calibration_work._pool().submit(lambda: None).result(60)  # one works at a time
+            return app.run()
+
+    held = Held()
+    held.gone, held.may_go = [], threading.Event()
+
+    def read(path, take):
+        held.gone.append(path.name)
+        assert held.may_go.wait(60)
+        read_logit_blocks(path, take)
+
+    monkeypatch.setattr(calibration_work, "INLINE_VALUES", 0)
+    monkeypatch.setattr(calibration_work, "read_logit_blocks", read)
+    yield held
+    held.may_go.set()
+
+
+def spoil_logits(path):
+    """Writes over where the logits begin; other columns, size and time stay. Returns what mends it."""
+    about, times, whole = pq.read_metadata(path), path.stat(), path.read_bytes()
+    group = about.row_group(0)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    (start,) = [one.data_page_offset for one in columns if one.path_in_schema.startswith("logits")]
+
+    def write(content):
+        path.write_bytes(content)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    write(whole[:start] + b"\xff" * 64 + whole[start + 64 :])
+    return lambda: write(whole)
+
+
+def test_view__of_many_logits_what_the_file_says_is_there_at_once(open_page, store, run, large):
+    app = open_page("errors", VIEW, run=run.run_id)
+    early = figures(app)
+    assert calibration.WAITING in words(app) and not app.exception and len(app.get("plotly_chart")) == 2
+    assert list(early.columns) == ["eval before, 270 images", "eval after"]
+    assert set(early["eval after"]) == {calibration.DOTS}
+    assert early.loc["Brier score"].iloc[0] == calibration.DOTS
+    assert app.button(key="calibration_save").disabled
+    app = large.finish(app)
+    late = figures(app)
+    assert calibration.WAITING not in words(app) and list(late.columns) == list(early.columns)
+    assert list(late.index) == list(early.index)  # nothing moves
+    known = early.index[early.iloc[:, 0] != calibration.DOTS]
+    assert len(known) == 4 and (late.loc[known].iloc[:, 0] == early.loc[known].iloc[:, 0]).all()
+    assert calibration.DOTS not in late.to_numpy() and not app.button(key="calibration_save").disabled
+    assert f"Temperature {fit_temperature(*files(store, run)).value:.2f}" in [
+        one.value for one in app.subheader
+    ]
+
+
+def test_view__nothing_is_gone_through_twice(open_page, store, run, large):
+    app = open_page("errors", VIEW, run=run.run_id)
+    other = open_page("errors", VIEW, run=run.run_id)  # somebody else, meanwhile
+    app = large.finish(app.run())
+    (name,) = set(large.gone)
+    assert large.gone == [name] * 2  # at temperature 1, and at the one found
+    assert calibration.WAITING not in words(other.run()) + words(app.run())
+    store.look_at_test(run.run_id, by="test")
+    app = large.finish(app.run())
+    assert "on test**: log loss" in words(app)
+    assert large.gone[:2] == [name] * 2 and name not in large.gone[2:] and len(large.gone) == 4
+
+
+def test_view__small_evaluations_are_computed_while_the_page_waits(open_page, run, monkeypatch):
+    monkeypatch.setattr(calibration_work, "_pool", lambda: pytest.fail("nothing is left for later"))
+    app = open_page("errors", VIEW, run=run.run_id)
+    assert not app.exception and calibration.DOTS not in figures(app).to_numpy()
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_view__logits_that_cannot_be_read_are_a_sentence(open_page, store, run, request, is_large):
+    spoil_logits(store.run_paths(run.run_id).prediction_file("eval", run.best_step))
+    large = request.getfixturevalue("large") if is_large else None
+    app = open_page("errors", VIEW, run=run.run_id)
+    if large:
+        assert calibration.WAITING in words(app)
+        app = large.finish(app)
+    assert not app.exception and len(app.get("plotly_chart")) == 2  # what the file says is still shown
+    assert "cannot be read" in words(app) and calibration.WAITING not in words(app)
+    assert "calibration_save" not in {button.key for button in app.button}
+
+
+def test_view__a_file_that_is_mended_is_read_again(open_page, store, run, large):
+    mend = spoil_logits(store.run_paths(run.run_id).prediction_file("eval", run.best_step))
+    app = large.finish(open_page("errors", VIEW, run=run.run_id))
+    assert "cannot be read" in words(app)
+    mend()
+    app = large.finish(app.run())
+    assert "cannot be read" not in words(app) and calibration.DOTS not in figures(app).to_numpy()

@@ -1,5 +1,6 @@
 """The pre-flight card: findings with pictures and remedies, the measurement, and the first batch."""
 
+import re
 import time
 
 import pytest
@@ -152,3 +153,15 @@ def test_the_first_batch_is_shown(open_start, twins):
     assert "The first 8 images of the first step, 32 × 32 px" in words(test)
     names = [one.value for one in test.markdown if one.value in (":small[:gray[cat]]", ":small[:gray[dog]]")]
     assert len(names) == 8
+
+
+@pytest.mark.slow
+def test_the_first_batch__of_mixed_images_tells_their_shares(open_start, twins):
+    test = checked(open_start(twins, **{"augmentation.mixup": 1.0}))
+    test.get_by_key("start_first_batch").click().run()
+    assert not test.exception
+    assert "Each image, and its label, is mixed with the next one." in words(test)
+    shares = re.findall(r"(\d+) % (?:cat|dog), (\d+) % (?:cat|dog)", words(test))
+    assert shares
+    assert len(set(shares)) == 1, "the images of a batch are mixed by the same share"
+    assert sum(map(int, shares[0])) == 100

@@ -9,6 +9,8 @@ from superft_hf.settings import Setting, all_settings
 
 NAMES = {"model.name_or_path": "sample:efficientnet-lite0", "data.name_or_path": "sample:digits"}
 OTHER_VALUES = {
+    "hardware.main_address": "10.0.0.1:29500",
+    "hardware.sharding": "fsdp",
     "name": "night shift",
     "hardware.devices": "cpu",
     "training.time_budget_s": 60.0,
@@ -77,14 +79,15 @@ def test_fields__each_setting_has_one_widget_and_its_value_reaches_the_configura
     assert not form.exception
     flat = form.session_state[state.START_DRAFT]
     assert {one.key: flat[one.key] for one in IN_WIDGETS} == {one.key: other_value(one) for one in IN_WIDGETS}
-    # The one rule that two of these other values break: it works with one process only.
-    make_config(forms.nest({**flat, "training.auto_find_batch_size": False}))
+    # The rules over two settings that these other values break.
+    agreeing = {"training.auto_find_batch_size": False, "training.nesterov": False}
+    make_config(forms.nest({**flat, **agreeing}))
 
 
 def test_fields__limits_and_defaults_are_the_declarations(form):
     epochs = form.get_by_key("start_training_num_train_epochs")
 
-    assert (epochs.min, epochs.max, epochs.value) == (1, 10_000, 5)
+    assert (epochs.min, epochs.max, epochs.value) == (1, 10_000, None)
     assert form.get_by_key("start_model_dropout").value is None
 
 

@@ -90,7 +90,10 @@ def test_run_page__completed(open_page, store):
     assert f"{100 * run.accuracy:.1f} %" in sentence and "of 270 wrong; test sealed" in sentence
     assert [metric.label for metric in app.metric][:2] == ["Best eval accuracy", "Best eval loss"]
     assert app.metric[0].value == f"{100 * run.accuracy:.1f} %"
-    first = ["Open errors", "Try it", "Compare", "Repeat with changes", "Delete this run"]
+    first = [
+        "Open errors", "Try it", "Compare", "Compare with head only and from scratch", "Repeat with changes",
+        "Delete this run",
+    ]  # fmt: skip
     assert labels(app)[: len(first)] == first  # what follows is advice
     assert f"{100 * run.evaluation['test']['accuracy']:.1f} %" not in texts(app).split("Figures of")[-1]
     assert not app.exception

@@ -1,11 +1,14 @@
 import io
+import json
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dashboard import state
 from superft_hf.config_file import dump_config, make_config
@@ -89,8 +92,8 @@ def test_start__settings_that_suit_a_sample_are_one_click_away(open_start):
 def test_start__hints_are_computed_from_the_images(open_start, folder):
     test = open_start(folder, **{"training.per_device_train_batch_size": 5, "training.num_train_epochs": 3})
 
-    assert "4 steps an epoch" in text_of(test)
-    assert "12 steps" in text_of(test)
+    assert "3 epochs of 4 steps" in text_of(test)
+    assert "suggested, because" in text_of(test)
 
 
 def test_start__unreadable_image_blocks_with_its_name_and_a_hint(open_start, store, folder):
@@ -109,6 +112,22 @@ def test_start__refused_setting_is_named_and_nothing_starts(open_start, folder):
     assert not test.exception
     assert title(test) == "Not ready to start: a setting is refused."
     assert "hardware" in text_of(test)
+    assert test.get_by_key("start_start").disabled
+
+
+def test_start__what_the_model_lacks_is_said_beside_the_field_and_blocks(open_start, folder, tmp_path):
+    model = tmp_path / "resnet"
+    model.mkdir()
+    config = {"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 32, "width": 32}}))
+    save_file({"weight": np.zeros((3, 4), dtype=np.float32)}, model / "model.safetensors")
+    test = open_start(folder, **{"model.name_or_path": str(model)})
+    assert "The architecture resnet has no stochastic depth." in text_of(test)
+    assert not test.get_by_key("start_start").disabled
+
+    test = open_start(folder, **{"model.name_or_path": str(model), "model.drop_path_rate": 0.1})
+    assert title(test) == "Not ready to start: one thing to mend first."
     assert test.get_by_key("start_start").disabled
 
 

@@ -88,3 +88,21 @@ def test_banner__one_that_does_not_stay_alive(open_page, store, started):
     test.run()
     assert "does not stay alive: 1 run waits" in text_of(test)
     assert store.paths.supervisor_log.name in text_of(test)
+
+
+def test_the_start_page_expects_a_run(open_page, home, monkeypatch):
+    expected = []
+    monkeypatch.setattr(control, "expect_run", expected.append)
+    supervision.expect_run.clear()
+    for name in ("runs", "start", "start"):
+        assert not open_page(name).exception
+    assert expected == [home], "once, though the page is drawn again and again"
+
+
+def test_the_start_page_bears_a_home_in_which_none_can_be_started(open_page, home, monkeypatch):
+    def refuse(home):
+        raise HomeError("no", hint="no")
+
+    monkeypatch.setattr(control, "expect_run", refuse)
+    supervision.expect_run.clear()
+    assert not open_page("start").exception

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from dashboard.child import Child, ChildDiedError
+from superft_hf.config_file import dump_config
 from superft_hf.errors import SuperFTError
 from superft_hf.evaluation import decision as decisions
 from superft_hf.evaluation.decision import ChosenOn, Decision
+from superft_hf.recipe.rules import with_values
 from superft_hf.samples import fetch_images
 from tests.factories import make_completed_run, make_failed_run, make_running_run
 
@@ -33,14 +35,17 @@ def run(store):
 
 @pytest.fixture
 def answers(monkeypatch):
-    """Stands in for the child's answer: torch has no place in these tests."""
+    """Stands in for the child's answer: torch has no place in these tests. Gives the views asked for."""
+    asked = []
 
-    def call(self, function, model, encoded):
+    def call(self, function, model, encoded, test_time):
         assert function == "superft_hf.training.inference:predict"
+        asked.append(test_time)
         shares = [0.001, 0.05, 0.01, 0.001, 0.01, 0.001, 0.001, 0.91, 0.001, 0.015]
         return list("0123456789"), np.log(np.array([shares] * len(encoded), dtype=np.float32))
 
     monkeypatch.setattr(Child, "call", call)
+    return asked
 
 
 def decide_by(store, run, **values):
@@ -109,6 +114,17 @@ def test_try_page__several_images_and_calibrated_probabilities(open_page, store,
 def test_try_page__without_an_operating_point_there_is_no_switch(open_page, run, answers):
     app = upload(open_page("try_it", run=run.run_id), "seven.png")
     assert not app.segmented_control and "not sure" not in words(app)
+
+
+def test_try_page__looks_at_images_as_the_run_did(open_page, store, run, answers):
+    app = upload(open_page("try_it", run=run.run_id), "seven.png")
+    assert answers == ["none"] and "averaged" not in "".join(one.value for one in app.caption)
+    values = {"augmentation.test_time": "mirror"}
+    changed = with_values(store.read_config(run.run_id), values)
+    store.run_paths(run.run_id).resolved.write_text(dump_config(changed))
+    app = upload(open_page("try_it", run=run.run_id), "seven.png")
+    assert answers == ["none", "mirror"] and not app.exception
+    assert "averaged over each image and its mirror image" in "".join(one.value for one in app.caption)
 
 
 def test_try_page__a_damaged_operating_point_is_a_sentence_and_the_plain_model_answers(

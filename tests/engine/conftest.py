@@ -62,9 +62,10 @@ def start_supervisor(home: Path) -> Iterator[Callable[..., "subprocess.Popen[byt
     """Starts supervisors in processes of their own, and ends those that are left."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(idle_s: float = 60, shutdown_s: float = 20) -> subprocess.Popen[bytes]:
+    def start(idle_s: float = 60, shutdown_s: float = 20, ready: bool = False) -> subprocess.Popen[bytes]:
         log = (home / "out.log").open("ab")
         command = [sys.executable, str(STAND_INS / "supervisor.py"), str(home), str(idle_s), str(shutdown_s)]
+        command += ["ready"] if ready else []
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )

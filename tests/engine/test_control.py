@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from superft_hf.engine import control
 from superft_hf.engine.devices import try_lease
 from superft_hf.engine.processes import describe_process, is_alive
 from superft_hf.errors import DataNotFoundError, RunNotFoundError, StateError
+from superft_hf.paths import HomePaths
 from superft_hf.records import PauseReason, ProcessRecord, Request, RunState
 
 
@@ -283,3 +285,22 @@ def test_submit_many__bad_input_creates_no_run(store, tmp_path, tiny_model, conf
     with pytest.raises(DataNotFoundError):
         control.submit_many(store, configs)
     assert store.list_runs() == [] and supervisors == []
+
+
+def test_expect_run__starts_a_supervisor_before_there_is_a_run(store, home, supervisors):
+    control.expect_run(home)
+    assert supervisors == [home]
+    store.change_settings(is_supervisor_stopped=True)
+    control.expect_run(home)
+    assert supervisors == [home]
+
+
+def test_expect_run__one_that_is_idle_stays_longer(home, until, start_supervisor):
+    supervisor = start_supervisor(idle_s=2)
+    HomePaths(home).supervisor_start_lock.touch()
+    until(lambda: control.supervisor_pid(home) == supervisor.pid)
+    for _ in range(8):
+        time.sleep(0.5)
+        control.expect_run(home)
+    assert supervisor.poll() is None
+    assert supervisor.wait(timeout=20) == 0

@@ -2,14 +2,16 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from superft_hf.config import HardwareConfig
 from superft_hf.engine.devices import try_lease
-from superft_hf.engine.foreground import ForegroundRun, wait_for_lease
+from superft_hf.engine.foreground import ForegroundRun, getting_ready, wait_for_lease
 from superft_hf.errors import HomeError
 from superft_hf.records import PauseReason, Request, RunState
+from tests.engine.conftest import STAND_INS
 
 CPU = HardwareConfig(devices="cpu")
 
@@ -117,3 +119,29 @@ def test_wait_for_lease__a_second_slot_is_free(cache):
     assert heard == ["waits for one of the CPU's 2 slots, which other runs use"]
     for lease in (second, third):
         lease.close()
+
+
+def test_getting_ready__the_worker_that_imported_meanwhile_takes_the_run(store, launcher, config, until):
+    launcher = replace(launcher, ready=(str(STAND_INS / "ready.py"),))
+    asked = config("exit 3", threads=5)
+    with getting_ready(launcher, store, asked) as place:
+        waiting = place._waiting.process
+        assert place._waiting.environment["OMP_NUM_THREADS"] == "5"
+        run = ForegroundRun(store, asked, try_lease(CPU), launcher, place)
+    assert run._process is waiting
+    until(lambda: has_ended(run))
+    assert "it was the weather" in run.look().failure.message
+    run.close()
+
+
+def test_getting_ready__ends_it_when_the_check_refuses(store, launcher, config, monkeypatch):
+    launcher = replace(launcher, ready=(str(STAND_INS / "ready.py"),))
+    with pytest.raises(HomeError), getting_ready(launcher, store, config("x")) as place:
+        waiting = place._waiting.process
+        raise HomeError("no", hint="no")
+    assert waiting.poll() is not None
+    with getting_ready(launcher, store, config("x", devices="7")) as place:
+        assert place._waiting is None, "the check says what is wrong with it"
+    monkeypatch.setattr("superft_hf.engine.foreground.MEMORY_TO_PREPARE", 1e18)
+    with getting_ready(launcher, store, config("x")) as place:
+        assert place is None

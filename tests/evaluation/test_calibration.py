@@ -1,23 +1,27 @@
 """Calibration against scikit-learn, scipy, and examples computed by hand."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn import metrics as sk
 
-from superft_hf.evaluation import calibration
+from superft_hf.evaluation import calibration, calibration_rows
 from superft_hf.evaluation.calibration import (
     bin_equally,
-    brier,
     ece,
     ece_classwise,
+    fit_passes,
     fit_temperature,
+    judge_passes,
     judge_temperature,
-    log_losses,
     measure,
     measure_confidence,
+    measure_passes,
 )
+from superft_hf.evaluation.calibration_rows import Passes, blocks_of
 
 
 def drawn(seed, count=600, num_classes=5, sharpness=1.0):
@@ -27,6 +31,11 @@ def drawn(seed, count=600, num_classes=5, sharpness=1.0):
     uniform = generator.random((count, 1))
     labels = (softmax(logits, axis=1).cumsum(axis=1) < uniform).sum(axis=1).clip(0, num_classes - 1)
     return (sharpness * logits).astype(np.float32), labels
+
+
+def log_losses(logits, labels, temperature=1.0):
+    scaled = log_softmax(logits.astype(float) / temperature, axis=1)
+    return -scaled[np.arange(len(labels)), labels]
 
 
 def test_ece__a_published_example():
@@ -87,7 +96,7 @@ def test_brier_and_log_loss__are_those_of_sklearn(num_classes):
     probabilities = softmax(logits.astype(float), axis=1)
     found, names = measure(logits, labels), np.arange(num_classes)
     expected = sk.brier_score_loss(labels, probabilities, labels=names, scale_by_half=False)
-    assert found.brier == pytest.approx(expected) == pytest.approx(brier(probabilities, labels))
+    assert found.brier == pytest.approx(expected)
     assert found.log_loss == pytest.approx(sk.log_loss(labels, probabilities, labels=names))
     assert found.accuracy == pytest.approx(np.mean(probabilities.argmax(axis=1) == labels))
     if num_classes == 2:
@@ -97,11 +106,12 @@ def test_brier_and_log_loss__are_those_of_sklearn(num_classes):
 def test_measure__blocks_and_temperature_change_nothing_else(monkeypatch):
     logits, labels = drawn(3)
     whole = measure(logits, labels, 1.7)
-    monkeypatch.setattr(calibration, "_VALUES_A_BLOCK", 64)
+    monkeypatch.setattr(calibration_rows, "_VALUES_A_BLOCK", 64)
     parts = measure(logits, labels, 1.7)
     assert parts.brier == pytest.approx(whole.brier) and parts.ece == pytest.approx(whole.ece)
-    expected = -log_softmax(logits.astype(float) / 1.7, axis=1)[np.arange(len(labels)), labels]
-    np.testing.assert_allclose(log_losses(logits, labels, 1.7), expected)
+    rows = Passes(blocks_of(logits), labels, 5).at(1.7)
+    np.testing.assert_allclose(rows.log_loss, log_losses(logits, labels, 1.7))
+    assert parts.log_loss == pytest.approx(rows.log_loss.mean()) and rows.is_finite.all()
     monkeypatch.setattr(calibration, "CLASSWISE_VALUES", 10)
     assert measure(logits, labels).ece_classwise is None
 
@@ -205,3 +215,66 @@ def test_judgement__on_other_images():
     assert judge_temperature(np.zeros((0, 2)), np.zeros(0, dtype=int), 2.0) is None
     unchanged = judge_temperature(logits, labels, 1.0)
     assert (unchanged.low, unchanged.difference, unchanged.high) == (0, 0, 0)
+
+
+def counted(logits, labels):
+    """Passes, and how often they went through the logits; the blocks come backwards."""
+    gone: list[int] = []
+
+    def hand_out(take):
+        gone.append(1)
+        for start in reversed(range(0, len(logits), 7)):
+            rows = slice(start, min(start + 7, len(logits)))
+            take(rows, logits[rows])
+
+    return Passes(hand_out, labels, logits.shape[1]), gone
+
+
+def test_passes__give_the_same_in_any_order_and_nothing_is_made_twice(monkeypatch):
+    logits, labels = drawn(10, count=2000, sharpness=2.0)
+    monkeypatch.setattr(calibration, "FIT_VALUES", 1000)
+    monkeypatch.setattr(calibration, "CLASSWISE_VALUES", 1000)
+    passes, gone = counted(logits, labels)
+    fitted = fit_passes(passes)
+    assert fitted == fit_temperature(logits, labels) and len(gone) == 2  # at 1, and at the one found
+    for temperature in (1.0, fitted.value):
+        found, expected = measure_passes(passes, temperature), measure(logits, labels, temperature)
+        assert (found.ece, found.brier, found.log_loss) == (expected.ece, expected.brier, expected.log_loss)
+    assert judge_passes(passes, fitted.value) == judge_temperature(logits, labels, fitted.value)
+    assert fit_passes(passes) == fitted and len(gone) == 2
+
+
+def test_passes__rows_with_a_nan_cost_one_more(monkeypatch):
+    logits, labels = drawn(11, count=2000, sharpness=2.0)
+    logits[::9, 1] = np.nan
+    monkeypatch.setattr(calibration, "FIT_VALUES", 1000)
+    passes, gone = counted(logits, labels)
+    kept = np.isfinite(logits).all(axis=1)
+    assert fit_passes(passes) == fit_temperature(logits[kept], labels[kept]) and len(gone) == 3
+
+
+def test_passes__two_who_ask_at_once_share_one_pass():
+    logits, labels = drawn(12)
+    passes, gone = counted(logits, labels)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: passes.at(1.3), range(8)))
+    assert len(gone) == 1 and all(one is found[0] for one in found)
+
+
+def test_passes__few_temperatures_are_remembered_and_an_error_is_not():
+    logits, labels = drawn(13)
+    passes, gone = counted(logits, labels)
+    for temperature in (1.0, 2.0, 3.0, 4.0):
+        passes.at(temperature)
+    passes.at(1.0), passes.at(4.0)
+    assert len(gone) == 4
+    passes.at(2.0)
+    assert len(gone) == 5
+
+    def fail(take):
+        raise OSError("gone")
+
+    broken = Passes(fail, labels, 5)
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            broken.at(1.0)

@@ -43,6 +43,8 @@ def test_more_of_anything_takes_more():
     assert training_memory_bytes(vit, 32, None, "sgd") > plain
     assert training_memory_bytes(vit, 16, 384, "sgd") > plain
     assert training_memory_bytes(vit, 16, None, "adamw_torch") == plain + 4 * 86_000_000
+    assert training_memory_bytes(vit, 16, None, "sgd", is_averaged=True) == plain + 4 * 86_000_000
+    assert training_memory_bytes(vit, 16, None, "lion") == plain
     assert training_memory_bytes(model("vit_base_patch32_224", 86_000_000), 16, None, "sgd") < plain
 
 

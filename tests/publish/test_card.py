@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from superft_hf import cli, decisions
 from superft_hf.cli_words import figure
+from superft_hf.config_file import dump_config
 from superft_hf.errors import DecisionError
 from superft_hf.evaluation.calibration import ece, measure
 from superft_hf.evaluation.decision import Decision, decide
@@ -21,6 +22,7 @@ from superft_hf.publish.evidence import collect
 from superft_hf.publish.licences import Licences, find_licences
 from superft_hf.publish.markdown import listed, plain
 from superft_hf.publish.options import PublishOptions
+from superft_hf.recipe.rules import with_values
 from tests.factories import make_completed_run, make_image_folder, make_many_classes_run
 from tests.publish.conftest import give_model
 
@@ -115,6 +117,22 @@ def test_a_run_from_the_hub_links_base_model_and_images_by_commit(store, complet
     assert f"https://huggingface.co/datasets/acme/pets/tree/{other}" in text
 
 
+@pytest.mark.parametrize("strategy", ["full", "head", "head-then-full", "gradual"])
+def test_each_strategy_is_told_in_words(strategy, complete, make_text):
+    text = make_text(complete(strategy=strategy))
+    (row,) = [line for line in text.splitlines() if line.startswith("| Strategy")]
+    assert "was trained" in row and len(row) > 40
+
+
+def test_a_run_from_random_weights_says_so_and_is_nobodys_fine_tuned_model(store, complete, make_text):
+    record = complete("scratch")
+    model = f"{{name_or_path: acme/vit, revision: {'ab' * 20}, pretrained: false}}"
+    store.run_paths(record.run_id).resolved.write_text(f"model: {model}\ndata: {{name_or_path: acme/pets}}\n")
+    text = make_text(record)
+    assert "| Its weights | not used: training began with random ones |" in text
+    assert "acme/vit" in text and "base_model" not in text.split("---\n")[1]
+
+
 def test_every_figure_has_its_interval(store, run, make_text):
     rows = table_after(make_text(run), "Results")
     rows = {title: cells for title, cells in rows.items() if title not in ("", ":---")}
@@ -198,6 +216,29 @@ def test_how_to_use_it_is_five_lines_of_code_that_compile(run, make_text):
     assert len([line for line in code.splitlines() if line.strip()]) <= 5
     compile(code, "card", "exec")
     assert 'model="acme/digits"' in code
+
+
+def test_figures_with_test_time_augmentation_are_told_where_they_stand(store, complete, make_text):
+    record = complete("views")
+    plain = make_text(record)
+    assert "test-time augmentation" not in plain and "looks at each image once" not in plain
+    resolved = store.run_paths(record.run_id).resolved
+    resolved.write_text(
+        dump_config(with_values(store.read_config(record.run_id), {"augmentation.test_time": "mirror"}))
+    )
+    save_decision(store, record, temperature=1.5)
+    text = make_text(record)
+    results = text.split("## Results", 1)[1].split("\n## ", 1)[0]
+    assert (
+        "All figures are with test-time augmentation: logits averaged over each image and its mirror"
+        in results
+    )
+    use = text.split("## How to use it", 1)[1].split("\n## ", 1)[0]
+    assert "This looks at each image once." in use
+    assert "chosen for logits averaged over each image and its mirror image; this code looks once" in text
+    figures = ModelCard(text).data.eval_results
+    assert figures and all(one.metric_args == {"test_time_augmentation": "mirror"} for one in figures)
+    assert all(one.metric_args is None for one in ModelCard(plain).data.eval_results)
 
 
 # Operating point and calibration

@@ -312,7 +312,7 @@ def test_offline_by_choice_is_told_as_such():
 
 
 def test_a_row_without_an_image_is_an_empty_file():
-    from superft_hf.sources.hub_data import HubImages
+    from superft_hf.sources.hub_images import HubImages
 
     columns = {"image": [*rows(1), None], "label": [0, 1]}
     features = datasets.Features({"image": datasets.Image(decode=False), "label": NAMED})

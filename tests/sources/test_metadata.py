@@ -6,7 +6,7 @@ import pytest
 
 from superft_hf.config import DataConfig
 from superft_hf.sources.hub_columns import class_texts, plain_columns
-from superft_hf.sources.hub_data import HubImages
+from superft_hf.sources.hub_images import HubImages
 from superft_hf.sources.load import load_images
 from superft_hf.sources.metadata import MAX_COLUMNS, MAX_LETTERS, few_valued
 

@@ -44,10 +44,22 @@ def test_the_exported_network_predicts_what_the_run_predicted(network, tiny_conf
         np.testing.assert_allclose(logits, np.stack(rows["logits"][start : start + size]), atol=1e-4)
 
 
+def test_a_run_with_several_views_of_an_image_says_that_its_network_looks_once(
+    tiny_config, train, store, tmp_path
+):
+    record = train(tiny_config("resnet", augmentation={"test_time": "crops"}))
+    (tmp_path / "exported").mkdir()
+    onnx.export(store, record.run_id, tmp_path / "exported")
+    text = (tmp_path / "exported" / "README.md").read_text()
+    assert "averaged over each image, its enlarged centre and the mirror images of both" in text
+    assert "looks at what it is given once" in text
+
+
 def test_what_the_readme_says_runs_and_says_the_same(tiny_config, train, store, tmp_path):
     record = train(tiny_config("vit"))
     found = export_onnx(store, record.run_id, tmp_path / "exported", Launcher())
     assert found.check["are_real"]
+    assert "test-time augmentation" not in (found.folder / "README.md").read_text()
     assert sorted(found.files) == ["README.md", "labels.json", "model.onnx", "preprocessing.json"]
     rows = read_predictions(store.run_paths(record.run_id).prediction_file("eval", record.best_step))
     row = rows.iloc[0]

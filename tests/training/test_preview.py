@@ -9,37 +9,69 @@ from PIL import Image
 
 from superft_hf.sources.load import load_images
 from superft_hf.sources.scan import scan_images
-from superft_hf.training.preview import as_png, augmented_batch
+from superft_hf.training.preview import as_png, augmented_batch, label_words
 from superft_hf.training.tasks import make_task_run
 
 
-def first_training_batch(config, home, monkeypatch, train):
-    """The `pixel_values` and labels of the very first step of a run."""
+def first_network_input(config, monkeypatch, train):
+    """What the network and the loss are given in the very first step of a run."""
     from superft_hf.training.trainer import RunTrainer
 
     seen = []
-    step = RunTrainer.training_step
+    compute_loss = RunTrainer.compute_loss
 
-    def watch(self, model, inputs, *rest):
+    def watch(self, model, inputs, *args, **options):
         seen.append({name: value.clone() for name, value in inputs.items()})
-        return step(self, model, inputs, *rest)
+        return compute_loss(self, model, inputs, *args, **options)
 
-    monkeypatch.setattr(RunTrainer, "training_step", watch)
+    monkeypatch.setattr(RunTrainer, "compute_loss", watch)
     train(config)
     return seen[0]
 
 
-@pytest.mark.parametrize("preset", ["none", "strong"])
-@pytest.mark.parametrize("network", ["vit", "timm"])
-def test_preview__shows_what_the_first_step_trains_on(network, preset, tiny_config, home, monkeypatch, train):
-    config = tiny_config(network, augmentation={"preset": preset}, training={"num_train_epochs": 1})
-    shown = augmented_batch(config.model_dump_json(), str(home))
-    batch = first_training_batch(config, home, monkeypatch, train)
+AUGMENTATIONS = {
+    "none": {"preset": "none"},
+    "strong": {"preset": "strong", "auto_augment": "rand_augment"},
+    "mixup": {"preset": "light", "mixup": 1.0},
+    "cutmix and sizes": {"preset": "light", "cutmix": 1.0, "multi_scale": 0.3, "progressive_resizing": 0.75},
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize(("network", "limit"), [("vit", 16), ("timm", 5)])
+def test_preview__shows_what_the_first_step_trains_on(
+    network, limit, name, tiny_config, home, monkeypatch, train
+):
+    config = tiny_config(
+        network,
+        augmentation=AUGMENTATIONS[name],
+        training={"num_train_epochs": 1},
+        hardware={"memory_format": "channels_last" if network == "timm" else "contiguous"},
+    )
+    shown = augmented_batch(config.model_dump_json(), str(home), limit=limit)
+    given = first_network_input(config, monkeypatch, train)
     task = make_task_run(config, scan_images(load_images(config.data, home), config.data))
-    assert len(shown) == len(batch["labels"]) == 8
-    assert [name for _, name in shown] == ["abc"[label] for label in batch["labels"].tolist()]
-    for (encoded, _), pixels in zip(shown, batch["pixel_values"], strict=True):
+    assert len(given["labels"]) == 8
+    assert len(shown) == min(limit, 8)
+    for (encoded, words), pixels, label in zip(shown, given["pixel_values"], given["labels"], strict=False):
         assert encoded == as_png(pixels, task.pixel_map)
+        assert words == label_words(label, "abc")
+    assert any(" % " in words for _, words in shown) == ("mix" in name)
+
+
+def test_label_words__of_ids_and_of_shares():
+    names = ["cat", "dog", "owl"]
+    assert label_words(torch.tensor(1), names) == "dog"
+    assert label_words(torch.tensor([0.7, 0.3, 0.0]), names) == "70 % cat, 30 % dog"
+    assert label_words(torch.tensor([0.004, 0.0, 0.996]), names) == "owl"
+    assert label_words(torch.tensor([0.0, 1.0, 0.0]), names) == "dog"
+
+
+def test_preview__balanced_classes_are_drawn_as_in_training(tiny_config, home, monkeypatch, train):
+    config = tiny_config("resnet", training={"num_train_epochs": 1, "balanced_sampling": True})
+    shown = augmented_batch(config.model_dump_json(), str(home))
+    labels = first_network_input(config, monkeypatch, train)["labels"]
+    assert [words for _, words in shown] == ["abc"[label] for label in labels.tolist()]
 
 
 def test_preview__undoes_the_normalisation_exactly(tiny_config, home):

@@ -100,12 +100,46 @@ def assert_equal_runs(store: RunStore, one: str, other: str) -> None:
         assert getattr(first, field) == getattr(second, field), field
 
 
+HEAD = {"strategy": "head", "dropout": 0.3}
 CASES = {
     "resnet, SGD": ("resnet", {"training": {"optim": "sgd"}}),
     "vit, dropout, AdamW": ("vit", {"model": {"dropout": 0.3}}),
     "timm, accumulation": ("timm", {"training": {"gradient_accumulation_steps": 2, "logging_steps": 2}}),
     "head, then full": ("resnet", {"model": {"strategy": "head-then-full", "head_epochs": 1}}),
+    "head, kept features": ("timm", {"model": HEAD, "augmentation": {"preset": "none"}}),
+    "head, kept features, loaders": (
+        "vit",
+        {
+            "model": {"strategy": "head-then-full", "head_epochs": 2},
+            "augmentation": {"preset": "none"}, "training": {"dataloader_num_workers": 1},
+        },
+    ),
+    "gradual": ("vit", {"model": {"strategy": "gradual", "head_epochs": 1}}),
     "loaders": ("resnet", {"training": {"dataloader_num_workers": 2, "logging_steps": 3}}),
+    "averaged weights, balanced": (
+        "resnet",
+        {"training": {"ema_decay": 0.9, "balanced_sampling": True, "lr_scheduler_type": "one_cycle"}},
+    ),
+    "schedule-free, block after block": (
+        "vit", {
+            "training": {"optim": "schedule_free_adamw", "layer_decay": 0.8},
+            "model": {"strategy": "gradual", "dropout": 0.2},
+        },
+    ),
+    "schedule-free SGD": ("resnet", {"training": {"optim": "schedule_free_sgd", "learning_rate": 0.1}}),
+    "lion, focal": (
+        "timm", {
+            "training": {"optim": "lion", "loss": "focal", "learning_rate": 3e-4, "max_grad_norm": 0.0,
+                         "lr_scheduler_type": "warmup_stable_decay", "save_steps": 2},
+        },
+    ),
+    "mixed, drawn operations, several sizes, loaders": (
+        "vit", {
+            "augmentation": {"auto_augment": "trivial_augment", "mixup": 0.4, "cutmix": 1.0,
+                             "multi_scale": 0.25, "progressive_resizing": 0.5},
+            "training": {"dataloader_num_workers": 2},
+        },
+    ),
     "adafactor, strong": ("vit", {"training": {"optim": "adafactor"}, "augmentation": {"preset": "strong"}}),
 }  # fmt: skip
 

@@ -6,11 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from transformers import TrainerControl, TrainerState, set_seed
+from transformers import TimmWrapperConfig, TrainerControl, TrainerState, set_seed, training_args
 
 from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, parse_config
@@ -25,18 +23,16 @@ from superft_hf.sources import hub_data
 from superft_hf.sources.load import load_images
 from superft_hf.sources.scan import scan_images
 from superft_hf.store import RunStore
+from superft_hf.training import arguments
 from superft_hf.training.arguments import training_arguments
-from superft_hf.training.budget import Pace, fitting_epochs
+from superft_hf.training.budget import Amount, Pace, fitting_epochs
 from superft_hf.training.image_classification.model import load_model, output_layers
-from superft_hf.training.image_classification.pixels import (
-    augmentation_steps,
-    make_augmentation,
-    read_pixel_map,
-)
+from superft_hf.training.image_classification.pixels import read_pixel_map
 from superft_hf.training.image_classification.task import ImageClassification
+from superft_hf.training.prepare import prepare
 from superft_hf.training.resolve import decide_devices, shrink_batch
 from superft_hf.training.run import RunContext, _wishes, make_trainer
-from superft_hf.training.sampling import EpochSampler, seeded
+from superft_hf.training.sampling import EpochSampler, ExampleKey
 from superft_hf.training.stopping import ShutdownSignal, StopCallback, Wishes
 from superft_hf.training.strategy import Strategy
 
@@ -65,26 +61,67 @@ def opened(config: RunConfig, home: Path) -> Any:
 
 
 def augmented(config: RunConfig, home: Path) -> Any:
-    """One picture, augmented 20 times."""
-    _, processor = load_model(config.model, ["a", "b"])
-    augment = make_augmentation(config.augmentation, read_pixel_map(processor))
-    picture = Image.fromarray(np.arange(48 * 48 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 48, 3))
-    if augment is None:
-        return "plain"
-    made = []
-    for number in range(20):
-        with seeded(1, number):
-            made.append(augment(picture).sum(dim=(1, 2)).tolist())
-    return made, augmentation_steps(config.augmentation)
+    """What the network is given of 20 images in the first step."""
+    task = ImageClassification(config, scan_images(load_images(config.data, home), config.data))
+    batch = task.train_dataset().__getitems__([ExampleKey(index, 0) for index in range(20)])
+    made = task.batch_maker()(batch, step=0, max_steps=9)
+    return made["pixel_values"].tolist(), made["labels"].tolist()
 
 
 def loss(config: RunConfig, home: Path) -> float:
     """The training loss of one batch."""
     trainer = trainer_of(config, home)
-    batch = trainer.data_collator([trainer.train_dataset[(index, 0)] for index in range(8)])
+    pixels = torch.linspace(-1, 1, 8 * 3 * 32 * 32).reshape(8, 3, 32, 32)
+    batch = {"pixel_values": pixels, "labels": torch.tensor([0, 1, 2, 0, 0, 1, 0, 2])}
     trainer.model.train()
     torch.manual_seed(0)
     return trainer.compute_loss(trainer.model, batch).item()
+
+
+def update_rule(config: RunConfig, home: Path) -> Any:
+    """The optimizer, and what it does with how many weights."""
+    optimizer = trainer_of(config, home).create_optimizer()
+    groups = [
+        {**group, "params": sum(one.numel() for one in group["params"])} for group in optimizer.param_groups
+    ]
+    return type(optimizer).__name__, groups
+
+
+def rates(config: RunConfig, home: Path) -> list[float]:
+    """The learning rate of each of 40 updates."""
+    trainer, found = trainer_of(config, home), []
+    schedule = trainer.create_scheduler(40, trainer.create_optimizer())
+    for _ in range(40):
+        found += schedule.get_last_lr()[:1]
+        trainer.optimizer.step()
+        schedule.step()
+    return found
+
+
+def drawn(config: RunConfig, home: Path) -> list[Any]:
+    """The training images of the first epoch, in order."""
+    return list(trainer_of(config, home)._get_train_sampler())
+
+
+def evaluated_weights(config: RunConfig, home: Path) -> float:
+    """A sum of the weights that are evaluated, after an update that added 1 to each."""
+    trainer = trainer_of(config, home)
+    with torch.no_grad():
+        for one in trainer.model.parameters():
+            one.add_(1.0)
+    if trainer.average is not None:
+        trainer.average.update(100)
+    with trainer._averaged():
+        return sum(one.double().sum().item() for one in trainer.model.parameters())
+
+
+def evaluated_logits(config: RunConfig, home: Path) -> Any:
+    """What an evaluation step makes of an image that is dark on one side."""
+    trainer = trainer_of(config, home)
+    trainer.model.eval()
+    pixels = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32).contiguous()
+    batch = {"pixel_values": pixels, "labels": torch.zeros(1, dtype=torch.int64)}
+    return trainer.prediction_step(trainer.model, batch, prediction_loss_only=False)[1].tolist()
 
 
 def trainer_of(config: RunConfig, home: Path) -> Any:
@@ -94,7 +131,7 @@ def trainer_of(config: RunConfig, home: Path) -> Any:
     set_seed(config.training.seed)
     task = ImageClassification(config, scan)
     args = training_arguments(config, home / "out")
-    strategy = Strategy(task.model, task.heads, config.model)
+    strategy = Strategy(task.model, task.heads, config.model, config.training.num_train_epochs)
     return make_trainer(config, task, args, strategy, RunPaths(home).prediction_file, [])
 
 
@@ -103,7 +140,7 @@ def trainable(config: RunConfig, home: Path) -> list[int]:
     model, _ = load_model(config.model, ["a", "b"])
     from superft_hf.training.image_classification.model import head_modules
 
-    strategy = Strategy(model, head_modules(model), config.model)
+    strategy = Strategy(model, head_modules(model), config.model, num_epochs=8)
     found = []
     for epoch in range(3):
         strategy.begin_epoch(epoch)
@@ -117,6 +154,32 @@ def head_with_dropout(config: RunConfig, home: Path) -> Any:
     model, _ = load_model(config.model, ["a", "b"])
     layer = output_layers(model)[0].train()
     return layer(torch.ones(4, layer.in_features)).tolist()
+
+
+def first_weights(config: RunConfig, home: Path) -> float:
+    """A sum over the body of the network before training."""
+    set_seed(0)
+    model, _ = load_model(config.model, ["a", "b"])
+    return sum(one.double().square().sum().item() for one in model.base_model.parameters())
+
+
+def skipped_branches(config: RunConfig, home: Path) -> list[float]:
+    """Shares of the branches that a network which has such skips while training."""
+    folder = home.parent / "with-branches"
+    TimmWrapperConfig(architecture="test_resnet", pretrained_cfg={"input_size": [3, 32, 32]}).save_pretrained(
+        folder
+    )
+    changed = config.model.model_copy(update={"name_or_path": str(folder), "pretrained": False})
+    model, _ = load_model(changed, ["a", "b"])
+    return [one.drop_prob for one in model.modules() if type(one).__name__ == "DropPath"]
+
+
+def moving_statistics(config: RunConfig, home: Path) -> list[bool]:
+    """Which batch-norm layers follow the batches."""
+    trainer = trainer_of(config, home)
+    trainer.model.train()
+    trainer._strategy.set_modes()
+    return [one.training for one in trainer.model.modules() if isinstance(one, torch.nn.BatchNorm2d)]
 
 
 def steps_saved(config: RunConfig, home: Path) -> list[int]:
@@ -170,19 +233,13 @@ def order(config: RunConfig, home: Path) -> list[int]:
 
 def batch_format(config: RunConfig, home: Path) -> bool:
     trainer = trainer_of(config, home)
-    batch = trainer.data_collator([trainer.train_dataset[(index, 0)] for index in range(4)])
-    return batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
+    batch = trainer.train_dataset.__getitems__([ExampleKey(index, 0) for index in range(4)])
+    return trainer.data_collator(batch)["pixels"].is_contiguous(memory_format=torch.channels_last)
 
 
 def stopping(config: RunConfig, home: Path) -> Any:
     handlers = trainer_of(config, home).callback_handler.callbacks
     return [one.early_stopping_patience for one in handlers if type(one).__name__ == "EarlyStoppingCallback"]
-
-
-def class_loss_weights(config: RunConfig, home: Path) -> Any:
-    scan = scan_images(load_images(config.data, home), config.data)
-    weights = ImageClassification(config, scan)._class_weights
-    return None if weights is None else weights.tolist()
 
 
 def labels_trained_on(config: RunConfig, home: Path) -> Any:
@@ -191,6 +248,13 @@ def labels_trained_on(config: RunConfig, home: Path) -> Any:
         config, scan_images(load_images(config.data, home), config.data)
     ).train_dataset()
     return [dataset[key]["labels"] for key in EpochSampler(len(dataset), config.training.seed)]
+
+
+def has_image_cache(config: RunConfig, home: Path) -> bool:
+    """Whether prepared images are kept in the home."""
+    home.mkdir(exist_ok=True)
+    scan = scan_images(load_images(config.data, home), config.data, home=home)
+    return ImageClassification(config, scan).eval_dataset("eval")._seen._kept.cache is not None
 
 
 def launch(config: RunConfig, home: Path) -> Any:
@@ -226,11 +290,35 @@ def hub_load_arguments(config: RunConfig, home: Path) -> Any:
     return asked, train.images._column, train.labels.tolist()
 
 
+def tf32(config: RunConfig, home: Path) -> list[bool]:
+    """What a GPU is told that can multiply so; this machine has none, so that it is only listened to."""
+    told = []
+    on_gpu = config.model_copy(update={"hardware": config.hardware.model_copy(update={"devices": "0"})})
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (arguments, training_args):
+            patch.setattr(module, "is_torch_tf32_available", lambda: True)
+        patch.setattr(training_args, "enable_tf32", told.append)
+        training_arguments(on_gpu, home / "out")
+    return told
+
+
+def compiled(config: RunConfig, home: Path) -> bool:
+    """Whether the network of a run is compiled before its first step."""
+    store = RunStore(home)
+    context = RunContext(store, store.create_run(config, by="test").run_id)
+    scan = scan_images(load_images(config.data, home), config.data)
+    model = prepare(context, decide_devices(config), scan, is_resumed=False).task.model
+    return model._compiled_call_impl is not None
+
+
 CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "name": (argument("run_name"), "a name"),
     "model.name_or_path": (pixel_size, "other model"),
     "model.strategy": (trainable, "head"),
     "model.head_epochs": (trainable, 2),
+    "model.pretrained": (first_weights, False),
+    "model.drop_path_rate": (skipped_branches, 0.3),
+    "model.batch_norm": (moving_statistics, "frozen"),
     "model.dropout": (head_with_dropout, 0.5),
     "model.image_size": (pixel_size, 48),
     "data.name_or_path": (splits, "other images"),
@@ -262,28 +350,45 @@ CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "augmentation.rotation": (augmented, 45.0),
     "augmentation.color_jitter": (augmented, 0.5),
     "augmentation.random_erasing": (augmented, 1.0),
+    "augmentation.right_angles": (augmented, 0.5),
+    "augmentation.auto_augment": (augmented, "trivial_augment"),
+    "augmentation.auto_augment_magnitude": (augmented, 20),
+    "augmentation.mixup": (augmented, 0.4),
+    "augmentation.cutmix": (augmented, 1.0),
+    "augmentation.multi_scale": (augmented, 0.4),
+    "augmentation.progressive_resizing": (augmented, 0.5),
+    "augmentation.test_time": (evaluated_logits, "mirror"),
     "training.num_train_epochs": (argument("num_train_epochs"), 9),
     "training.time_budget_s": (
         lambda config, home: (
             config.training.time_budget_s
-            and fitting_epochs(Pace(1.0, 1.0), config.training.time_budget_s, 10, 1, 1)
+            and fitting_epochs(Pace(1.0, 1.0), config.training.time_budget_s, Amount(10, 1, 1))
         ),
         100.0,
     ),
     "training.per_device_train_batch_size": (argument("per_device_train_batch_size"), 5),
     "training.per_device_eval_batch_size": (argument("per_device_eval_batch_size"), 5),
+    "training.gradient_checkpointing": (argument("activation_checkpointing"), True),
     "training.gradient_accumulation_steps": (argument("gradient_accumulation_steps"), 2),
-    "training.learning_rate": (argument("learning_rate"), 0.5),
-    "training.optim": (argument("optim"), "sgd"),
-    "training.momentum": (argument("optim_args"), 0.5),
-    "training.lr_scheduler_type": (argument("lr_scheduler_type"), "linear"),
-    "training.warmup_steps": (argument("warmup_steps"), 10.0),
-    "training.weight_decay": (argument("weight_decay"), 0.5),
+    "training.learning_rate": (update_rule, 0.5),
+    "training.head_learning_rate_factor": (update_rule, 5.0),
+    "training.layer_decay": (update_rule, 0.5),
+    "training.optim": (update_rule, "sgd"),
+    "training.momentum": (update_rule, 0.5),
+    "training.nesterov": (update_rule, True),
+    "training.lr_scheduler_type": (rates, "linear"),
+    "training.warmup_steps": (rates, 10.0),
+    "training.cooldown_steps": (rates, 10.0),
+    "training.weight_decay": (update_rule, 0.5),
     "training.max_grad_norm": (argument("max_grad_norm"), 0.0),
     "training.l1": (loss, 0.01),
     "training.l2": (loss, 0.01),
+    "training.loss": (loss, "binary_cross_entropy"),
+    "training.focal_gamma": (loss, 0.5),
     "training.label_smoothing_factor": (loss, 0.3),
-    "training.class_weights": (class_loss_weights, "balanced"),
+    "training.class_weights": (loss, "balanced"),
+    "training.balanced_sampling": (drawn, True),
+    "training.ema_decay": (evaluated_weights, 0.9),
     "training.seed": (order, 7),
     "training.logging_steps": (argument("logging_steps"), 3),
     "training.save_steps": (steps_saved, 2),
@@ -296,13 +401,20 @@ CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "hardware.devices": (lambda config, home: device_outcome(config), "7"),
     "hardware.num_processes": (launch, 2),
     "hardware.mixed_precision": (argument("bf16"), "bf16"),
+    "hardware.tf32": (tf32, False),
+    "hardware.torch_compile": (compiled, "yes"),
     "hardware.memory_format": (batch_format, "channels_last"),
     "hardware.threads": (launch, 3),
     "hardware.memory_limit_gb": (memory_limit, 2.0),
+    "hardware.image_cache_gb": (has_image_cache, 0.0),
 }
 NEEDS = {  # settings that show only beside another
     "model.head_epochs": {"model": {"strategy": "head-then-full"}},
     "training.momentum": {"training": {"optim": "sgd"}},
+    "training.nesterov": {"training": {"optim": "sgd"}},
+    "training.cooldown_steps": {"training": {"lr_scheduler_type": "warmup_stable_decay"}},
+    "training.focal_gamma": {"training": {"loss": "focal"}},
+    "augmentation.auto_augment_magnitude": {"augmentation": {"auto_augment": "rand_augment"}},
     "data.eval_split": {"data": {"test_split": None}},
     "data.fold": {"data": {"num_folds": 3}},
     "hardware.memory_format": {"hardware": {"memory_format": "contiguous"}},

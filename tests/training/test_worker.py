@@ -40,7 +40,7 @@ def run_worker(store, config, script: str | None = None) -> tuple[RunRecord, int
     return store.get_run(record.run_id), done.returncode
 
 
-@pytest.mark.parametrize("strategy", ["full", "head-then-full"])
+@pytest.mark.parametrize("strategy", ["full", "head-then-full", "gradual"])
 def test_two_processes__each_example_once_and_the_figures_of_one(strategy, tiny_config, store):
     config = tiny_config(
         "vit",
@@ -125,6 +125,11 @@ def test_inference_prints_json(tiny_config, store, images):
     plain = [*command[:-1], "--plain", command[-1], picture]
     done = subprocess.run(plain, capture_output=True, text=True, env=os.environ)
     assert json.loads(done.stdout) == answers
+    mirrored = [*command[:-1], "--plain", "--test-time", "mirror", command[-1], picture]
+    done = subprocess.run(mirrored, capture_output=True, text=True, env=os.environ)
+    (seen_twice,) = json.loads(done.stdout)
+    assert (seen_twice["test_time"], answers[0]["test_time"]) == ("mirror", "none")
+    assert seen_twice["predictions"] != answers[0]["predictions"]
     (images / "text.jpg").write_text("no picture")
     failed = subprocess.run(
         [*command, str(images / "text.jpg")], capture_output=True, text=True, env=os.environ

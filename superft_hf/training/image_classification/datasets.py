@@ -1,126 +1,130 @@
-"""The train and eval images as torch data sets, and how a batch is made of them."""
+"""The train and eval images as torch data sets, a batch at a time, and how a batch reaches the network.
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+B is the number of images of a batch, H and W are those of the network's input.
+"""
 
-import psutil
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import Dataset
-from transformers import BaseImageProcessor
+from torch.utils.data import Dataset, default_collate
 
-from superft_hf.sources.images import open_rgb
-from superft_hf.sources.load import ImageSplit
-from superft_hf.training.image_classification.pixels import eval_pixels
-from superft_hf.training.sampling import ExampleKey, seeded
-
-DECODED_BYTES = 2 * 2**30
-"""Memory for decoded training images; those beyond it are decoded again in each epoch."""
-
-PREPARED_BYTES = 2**30
-"""Memory for prepared eval images."""
-
-FREE_SHARE = 0.2
-"""None of them takes more than this share of the memory that is free at the start."""
+from superft_hf.training.image_classification.draws import NUM_DRAWS, EpochDraws
+from superft_hf.training.image_classification.image_cache import SeenImages
+from superft_hf.training.image_classification.pixels import one_thread
+from superft_hf.training.sampling import ExampleKey
 
 
-T = TypeVar("T")
+class TrainPixels(Protocol):
+    """Makes the pixels of a training image."""
 
-
-class _Memory(Generic[T]):
-    """Keeps results until their size reaches a limit."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit = min(limit_bytes, int(FREE_SHARE * psutil.virtual_memory().available))
-        self._left = self._limit
-        self._kept: dict[int, T] = {}
-
-    def size_for(self, count: int) -> int:
-        """Bytes that so many results will take, judged by those that are kept now."""
-        mean = (self._limit - self._left) / max(1, len(self._kept))
-        return int(min(count * mean, self._limit))
-
-    def get(self, index: int, make: Callable[[], T], size: Callable[[T], int]) -> T:
-        found = self._kept.get(index)
-        if found is None:
-            found = make()
-            if size(found) <= self._left:
-                self._left -= size(found)
-                self._kept[index] = found
-        return found
+    def pixels(self, index: int, draws: np.ndarray) -> torch.Tensor:
+        """uint8 of shape (3, H, W), by the image's position in the split and its row of draws."""
 
 
 class EvalImages(Dataset):
-    """Images as the model's own processor makes them; an item is `pixel_values` (3, H, W) and `labels`."""
+    """Images as the model's own processor makes them.
 
-    def __init__(self, split: ImageSplit, processor: BaseImageProcessor) -> None:
-        self.split = split
-        self._processor = processor
-        self._memory: _Memory[torch.Tensor] = _Memory(PREPARED_BYTES)
+    Attributes:
+        needs_pixels: Without it a batch is `labels` and `index` alone, for a head that reads kept features.
 
-    def kept_bytes(self, num_images: int) -> int:
-        """Memory that so many images will take here, judged by those seen so far."""
-        return self._memory.size_for(num_images)
+    Args:
+        seen: The images.
+        labels: Class ids of shape (N,), dtype int64.
+    """
+
+    needs_pixels = True
+
+    def __init__(self, seen: SeenImages, labels: np.ndarray) -> None:
+        self._seen = seen
+        self._labels = labels
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.split)
+        return len(self._labels)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """One image by its position in the split."""
-        index = int(index)
-        pixels = self._memory.get(
-            index,
-            lambda: eval_pixels(self._processor, open_rgb(self.split.encoded(index))),
-            lambda made: made.numel() * made.element_size(),
-        )
-        return {"pixel_values": pixels, "labels": int(self.split.labels[index])}
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """One image by its position in the split: what __getitems__ gives, without the first dimension."""
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """A batch: `pixel_values` (B, 3, H, W) float32 and `labels` (B,) int64."""
+        rows = np.asarray(indices, dtype=np.int64)
+        labels = torch.from_numpy(self._labels[rows])
+        if not self.needs_pixels:
+            return {"labels": labels, "index": torch.from_numpy(rows)}
+        values = np.empty((len(indices), *self._seen.shape), dtype=np.float32)
+        with one_thread():
+            for index, out in zip(indices, values, strict=True):
+                self._seen.fill_values(int(index), out)
+        return {"pixel_values": torch.from_numpy(values), "labels": labels}
 
 
 class TrainImages(Dataset):
-    """Augmented images; an item is `pixels`, uint8 (3, H, W), and `labels`.
+    """Images as they go to the device, which does the rest of the augmentation, see `batches`.
 
-    What is drawn for an image is a function of (seed, epoch, index), see `superft_hf.training.sampling`.
+    What is drawn for an image is a function of (seed, epoch, index), see `draws`.
+
+    Args:
+        source: Makes pixels of uint8.
+        labels: Class ids of shape (N,), dtype int64.
+        seed: `training.seed`.
     """
 
-    def __init__(self, split: ImageSplit, augment: Callable[[Image.Image], torch.Tensor], seed: int) -> None:
-        self.split = split
-        self._augment = augment
-        self._seed = seed
-        self._memory: _Memory[Image.Image] = _Memory(DECODED_BYTES)
-
-    def kept_bytes(self, num_images: int) -> int:
-        """Memory that so many images will take here, judged by those seen so far."""
-        return self._memory.size_for(num_images)
+    def __init__(self, source: TrainPixels, labels: np.ndarray, seed: int) -> None:
+        self._source = source
+        self._labels = labels
+        self._draws = EpochDraws(seed)
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.split)
+        return len(self._labels)
 
-    def __getitem__(self, key: ExampleKey) -> dict[str, Any]:
-        """One image as its key's epoch shows it."""
-        index, epoch = key
-        image = self._memory.get(
-            index, lambda: open_rgb(self.split.encoded(index)), lambda made: made.width * made.height * 4
-        )
-        with seeded(self._seed, epoch, index):
-            pixels = self._augment(image)
-        return {"pixels": pixels, "labels": int(self.split.labels[index])}
+    def __getitem__(self, key: ExampleKey) -> dict[str, torch.Tensor]:
+        """One image as its key's epoch shows it: what __getitems__ gives, without the first dimension."""
+        return {name: value[0] for name, value in self.__getitems__([key]).items()}
+
+    def __getitems__(self, keys: Sequence[ExampleKey]) -> dict[str, torch.Tensor]:
+        """A batch.
+
+        Returns:
+            `pixels` (B, 3, H, W) uint8, `draws` (B, K) float32, and `labels`, `index`, `epoch` (B,) int64.
+        """
+        indices, epochs = np.array(keys, dtype=np.int64).reshape(-1, 2).T
+        draws = np.empty((len(keys), NUM_DRAWS), dtype=np.float32)
+        for epoch in np.unique(epochs):
+            draws[epochs == epoch] = self._draws.rows(int(epoch), indices[epochs == epoch])
+        with one_thread():
+            pixels = [
+                self._source.pixels(int(index), row) for index, row in zip(indices, draws, strict=True)
+            ]
+        return {
+            "pixels": _stacked(pixels),
+            "draws": torch.from_numpy(draws),
+            "labels": torch.from_numpy(self._labels[indices]),
+            "index": torch.from_numpy(indices.copy()),
+            "epoch": torch.from_numpy(epochs.copy()),
+        }
+
+
+def _stacked(pixels: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Images of shape (3, H, W) as a batch, in the order that they have in memory: any other costs time."""
+    if pixels[0].stride(0) == 1:
+        return torch.stack([one.permute(1, 2, 0) for one in pixels]).permute(0, 3, 1, 2)
+    return torch.stack(list(pixels))
 
 
 class PlainTrainImages(EvalImages):
     """Training images without augmentation: eval images under training keys."""
 
-    def __getitem__(self, key: ExampleKey) -> dict[str, Any]:
-        """One image; the epoch does not matter."""
-        return super().__getitem__(key[0])
+    def __getitems__(self, keys: Sequence[ExampleKey]) -> dict[str, torch.Tensor]:
+        """A batch; the epochs do not matter."""
+        return super().__getitems__([key[0] for key in keys])
 
 
 class Collator:
-    """Puts items into a batch.
-
-    Augmented images give `pixels` (B, 3, H, W) uint8, which `batches.TrainBatches` goes on with; others
-    `pixel_values` (B, 3, H, W) float32. `labels` (B,) are int64.
+    """Gives a batch the memory format of the network, and makes one of single images.
 
     Args:
         memory_format: `channels_last` or `contiguous`.
@@ -129,11 +133,10 @@ class Collator:
     def __init__(self, memory_format: str) -> None:
         self._format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
 
-    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """One batch."""
-        labels = torch.tensor([item["labels"] for item in items], dtype=torch.int64)
-        if "pixels" in items[0]:
-            stacked = torch.stack([item["pixels"] for item in items])
-            return {"pixels": stacked.contiguous(memory_format=self._format), "labels": labels}
-        pixels = torch.stack([item["pixel_values"] for item in items]).contiguous(memory_format=self._format)
-        return {"pixel_values": pixels, "labels": labels}
+    def __call__(self, items: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch that a data set gave, or that single images of it make."""
+        batch = items if isinstance(items, Mapping) else default_collate(list(items))
+        return {
+            name: value.contiguous(memory_format=self._format) if value.dim() == 4 else value
+            for name, value in batch.items()
+        }

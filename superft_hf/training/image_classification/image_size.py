@@ -4,6 +4,7 @@ The change is written into both configurations, so that plain transformers loads
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -40,25 +41,34 @@ def resize_processor(processor: BaseImageProcessor, model: PreTrainedModel, size
 def resize_model(model: PreTrainedModel, size: int, name: str) -> PreTrainedModel:
     """A model with the same weights that takes images of `size` × `size` pixels.
 
-    Position embeddings are interpolated (bicubic, as in the vision transformer's paper, Dosovitskiy et al.
-    2021, section 3.2); everything else must fit as it is.
+    Position embeddings and tables of relative positions are interpolated (bicubic, as in the vision
+    transformer's paper, Dosovitskiy et al. 2021, section 3.2); everything else must fit as it is.
 
     Raises:
-        ModelError: If the size does not fit the patches, or weights other than positions depend on it.
+        ModelError: If the network cannot take the size.
     """
     if hasattr(model, "timm_model"):
-        return _resize_timm(model, size, name)
-    own = getattr(model.config, "image_size", None)
-    patch = getattr(model.config, "patch_size", None)
-    if own is None or own == size:
-        return model
+        made = _resize_timm(model, size, name)
+    else:
+        made = _resize_transformers(model, size, name)
+    if made is not None:
+        _require_size(made, size, name)
+    return made or model
+
+
+def _resize_transformers(model: PreTrainedModel, size: int, name: str) -> PreTrainedModel | None:
+    """None where nothing of the model depends on the size, or it is its own."""
+    config = copy.deepcopy(model.config)
+    part = config if hasattr(config, "image_size") else getattr(config, "vision_config", config)
+    own, patch = getattr(part, "image_size", None), getattr(part, "patch_size", None)
+    if own is None or own in (size, [size, size], (size, size)):
+        return None
     if isinstance(patch, int) and size % patch:
         raise ModelError(
             f"model.image_size is {size}, but the model {name} cuts images into patches of {patch} px.",
             hint=f"Set it to {max(1, round(size / patch)) * patch}.",
         )
-    config = copy.deepcopy(model.config)
-    config.image_size = size
+    part.image_size = size if isinstance(own, int) else [size, size]
     with torch.random.fork_rng(devices=[]):  # new weights are thrown away, so they must not use up the seed
         made = type(model)(config)
     weights = dict(model.state_dict())
@@ -66,42 +76,66 @@ def resize_model(model: PreTrainedModel, size: int, name: str) -> PreTrainedMode
         if key in weights and weights[key].shape != target.shape:
             weights[key] = _stretched(weights[key], target, key, name)
     made.load_state_dict(weights, strict=True)
-    return made
+    return made.train(model.training)
 
 
-def _resize_timm(model: PreTrainedModel, size: int, name: str) -> PreTrainedModel:
+def _resize_timm(model: PreTrainedModel, size: int, name: str) -> PreTrainedModel | None:
     network = model.timm_model
     if not hasattr(network, "set_input_size"):
         if any("pos_embed" in key for key in network.state_dict()):
             raise _fixed_size(name, "pos_embed")
-        return model
+        return None
     try:
         network.set_input_size(img_size=(size, size))
     except (AssertionError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or ["the size is refused"])[0]
-        raise ModelError(
-            f"The model {name} cannot take images of {size} px: {reason}.",
-            hint="Set model.image_size to a multiple of its patch size, or to null.",
-        ) from error
+        raise _refused_size(name, size, error) from error
     model.config.model_args = {**(model.config.model_args or {}), "img_size": size}
     return model
 
 
+def _require_size(model: PreTrainedModel, size: int, name: str) -> None:
+    """Looks at one black image: windows may not fit a size that patches fit. Raises ModelError."""
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(pixel_values=torch.zeros(1, 3, size, size))
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise _refused_size(name, size, error) from error
+    finally:
+        model.train(was_training)
+
+
 def _stretched(weight: torch.Tensor, target: torch.Tensor, key: str, name: str) -> torch.Tensor:
-    """Position embeddings of shape ([1,] prefix + g², D) for another grid."""
+    """Values by position for another grid.
+
+    Args:
+        weight: Shape ([1,] g² + k, D), the k of them for tokens that have no place.
+        target: Of the shape that is wanted.
+        key: Its name in the model.
+        name: Of the model, for messages.
+    """
     flat = weight.squeeze(0) if weight.dim() == 3 else weight
     wanted = target.squeeze(0) if target.dim() == 3 else target
-    is_position = (
-        "position" in key and flat.dim() == 2 and wanted.dim() == 2 and flat.shape[1] == wanted.shape[1]
-    )
-    for prefix in (0, 1, 2):
-        old, new = round((len(flat) - prefix) ** 0.5), round((len(wanted) - prefix) ** 0.5)
-        if is_position and old**2 + prefix == len(flat) and new**2 + prefix == len(wanted):
-            grid = flat[prefix:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    is_table = "relative_position_bias_table" in key  # those of BEiT end with three of the class token
+    if "position" not in key or flat.dim() != 2 or wanted.dim() != 2 or flat.shape[1] != wanted.shape[1]:
+        raise _fixed_size(name, key)
+    for others in (3, 0) if is_table else (0, 1, 2):
+        old, new = (math.isqrt(max(0, len(one) - others)) for one in (flat, wanted))
+        if old**2 + others == len(flat) and new**2 + others == len(wanted):
+            first, last = (0, others) if is_table else (others, 0)
+            grid = flat[first : len(flat) - last].reshape(1, old, old, -1).permute(0, 3, 1, 2)
             grid = nn.functional.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
-            made = torch.cat([flat[:prefix], grid.permute(0, 2, 3, 1).reshape(new * new, -1)])
-            return made.reshape(target.shape)
+            rows = grid.permute(0, 2, 3, 1).reshape(new * new, -1)
+            return torch.cat([flat[:first], rows, flat[len(flat) - last :]]).reshape(target.shape)
     raise _fixed_size(name, key)
+
+
+def _refused_size(name: str, size: int, error: Exception) -> ModelError:
+    reason = (str(error).splitlines() or ["the network refuses it"])[0]
+    return ModelError(
+        f"The model {name} cannot take images of {size} px: {reason.rstrip('.')}.",
+        hint="Set model.image_size to a multiple of its patches and windows, or to null.",
+    )
 
 
 def _fixed_size(name: str, key: str) -> ModelError:

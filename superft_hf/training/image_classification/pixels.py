@@ -5,21 +5,15 @@ are cropped, mirrored and so on at the processor's output size, and then normali
 does: its arithmetic is read off its answers to images of one colour, whatever its class.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 from transformers import BaseImageProcessor
 
-from superft_hf.config import AugmentationConfig
 from superft_hf.errors import ModelError
-from superft_hf.recipe.presets import Steps, augmentation_steps
-
-ERASED = 127
-"""Grey value of erased rectangles."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +25,25 @@ class PixelMap:
         width: Likewise.
         matrix: Shape (3, 3); diagonal unless the processor reorders channels.
         offset: Shape (3,).
+        is_diagonal: Whether the matrix is.
     """
 
     height: int
     width: int
     matrix: torch.Tensor
     offset: torch.Tensor
+    is_diagonal: bool
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turns uint8 RGB of shape (B, 3, H, W) into float32 `pixel_values` of the same shape."""
+        """Turns RGB in [0, 255] of shape (B, 3, H, W) into float32 `pixel_values` of the same shape."""
         values = pixels.float()
-        if torch.equal(self.matrix, torch.diag(self.matrix.diagonal())):
+        if self.is_diagonal:
             return values * self.matrix.diagonal().view(3, 1, 1) + self.offset.view(3, 1, 1)
         return torch.einsum("ij,bjhw->bihw", self.matrix, values) + self.offset.view(3, 1, 1)
+
+    def on(self, device: torch.device) -> "PixelMap":
+        """The same map for pixels on a device."""
+        return replace(self, matrix=self.matrix.to(device), offset=self.offset.to(device))
 
 
 def eval_pixels(processor: BaseImageProcessor, image: Image.Image) -> torch.Tensor:
@@ -76,7 +76,9 @@ def read_pixel_map(processor: BaseImageProcessor) -> PixelMap:
         colour[channel] = 255
         middle = answer((colour[0], colour[1], colour[2]))[:, height // 2, width // 2]
         columns.append((middle - offset) / 255)
-    found = PixelMap(height, width, torch.stack(columns, dim=1), offset)
+    matrix = torch.stack(columns, dim=1)
+    is_diagonal = torch.equal(matrix, torch.diag(matrix.diagonal()))
+    found = PixelMap(height, width, matrix, offset, is_diagonal)
     probe = torch.tensor([10, 100, 200], dtype=torch.uint8).view(1, 3, 1, 1)
     if not torch.allclose(
         found(probe)[0, :, 0, 0], answer((10, 100, 200))[:, height // 2, width // 2], atol=1e-3
@@ -85,40 +87,6 @@ def read_pixel_map(processor: BaseImageProcessor) -> PixelMap:
             "The image processor of this model is not linear in the colours.", hint="Choose another model."
         )
     return found
-
-
-def make_augmentation(
-    config: AugmentationConfig, pixel_map: PixelMap
-) -> Callable[[Image.Image], torch.Tensor] | None:
-    """The random transform of training images.
-
-    Returns:
-        A function from an RGB image to uint8 of shape (3, H, W) that draws from torch's global generator, or
-        None when every step is off: then training images are eval images.
-    """
-    steps = augmentation_steps(config)
-    if steps == Steps():
-        return None
-    size = (pixel_map.height, pixel_map.width)
-    parts: list[torch.nn.Module] = []
-    if steps.rotation:
-        parts.append(
-            v2.RandomRotation(steps.rotation, interpolation=v2.InterpolationMode.BILINEAR, fill=ERASED)
-        )
-    if steps.crop_scale < 1:
-        parts.append(v2.RandomResizedCrop(size, scale=(steps.crop_scale, 1.0), antialias=True))
-    else:
-        parts.append(v2.Resize(size, antialias=True))
-    if steps.horizontal_flip:
-        parts.append(v2.RandomHorizontalFlip(steps.horizontal_flip))
-    if steps.vertical_flip:
-        parts.append(v2.RandomVerticalFlip(steps.vertical_flip))
-    if steps.color_jitter:
-        parts.append(v2.ColorJitter(steps.color_jitter, steps.color_jitter, steps.color_jitter))
-    parts.append(v2.PILToTensor())
-    if steps.random_erasing:
-        parts.append(v2.RandomErasing(steps.random_erasing, value=ERASED))
-    return v2.Compose(parts)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """All that is particular to image classification, behind the interface of `superft_hf.training.tasks`."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from transformers import BaseImageProcessor, EvalPrediction, PreTrainedModel
 
 from superft_hf.config import RunConfig
 from superft_hf.evaluation import prediction_files
+from superft_hf.recipe.presets import augmentation_steps, changes_images
 from superft_hf.sources.scan import Scan
+from superft_hf.training.checkpointing import prepare_checkpointing
 from superft_hf.training.image_classification import model as models
 from superft_hf.training.image_classification.batches import TrainBatches
 from superft_hf.training.image_classification.datasets import (
@@ -20,9 +23,16 @@ from superft_hf.training.image_classification.datasets import (
     PlainTrainImages,
     TrainImages,
 )
+from superft_hf.training.image_classification.image_cache import (
+    ImageCaches,
+    SeenImages,
+    WholeImages,
+    whole_way,
+)
 from superft_hf.training.image_classification.losses import ClassificationLoss
 from superft_hf.training.image_classification.metrics import compute_metrics
-from superft_hf.training.image_classification.pixels import make_augmentation, read_pixel_map
+from superft_hf.training.image_classification.pixels import read_pixel_map
+from superft_hf.training.image_classification.scales import StepSizes, allow_other_sizes, size_multiple
 from superft_hf.training.image_classification.views import ImageViews
 
 
@@ -40,7 +50,14 @@ class ImageClassification:
         self.model: PreTrainedModel
         self.processor: BaseImageProcessor
         self.model, self.processor = models.load_model(config.model, scan.images.class_names)
+        if config.training.gradient_checkpointing:
+            prepare_checkpointing(self.model, config.model.name_or_path)
         self.pixel_map = read_pixel_map(self.processor)
+        size = (self.pixel_map.height, self.pixel_map.width)
+        multiple = size_multiple(self.model, size)
+        self.sizes = StepSizes(config.augmentation, config.training.seed, size, multiple)
+        if self.sizes.varies:
+            allow_other_sizes(self.model, self.sizes, config.model.name_or_path)
         labels, num_classes = scan.images.splits["train"].labels, len(scan.images.class_names)
         weights = class_weights(labels, num_classes, config.training.class_weights)
         self.loss = ClassificationLoss(config.training, weights)
@@ -62,21 +79,43 @@ class ImageClassification:
         """Side of the images the model sees, in pixels; None when they are not square."""
         return self.pixel_map.height if self.pixel_map.height == self.pixel_map.width else None
 
+    @property
+    def balanced_by(self) -> np.ndarray | None:
+        """Class ids of the training images, shape (N,), where each class is to be drawn equally often."""
+        is_balanced = self._config.training.balanced_sampling
+        return self.scan.images.splits["train"].labels if is_balanced else None
+
     def choose_memory_format(self) -> str:
         """What `hardware.memory_format: auto` means for this model."""
         return models.choose_memory_format(self.model)
 
     def train_dataset(self) -> Dataset:
         """Training images under ExampleKeys."""
-        split = self.scan.images.splits["train"]
-        augment = make_augmentation(self._config.augmentation, self.pixel_map)
-        if augment is None:
-            return PlainTrainImages(split, self.processor)
-        return TrainImages(split, augment, self._config.training.seed)
+        labels, augmentation = self.scan.images.splits["train"].labels, self._config.augmentation
+        if not changes_images(augmentation):
+            return PlainTrainImages(self._seen("train"), labels)
+        crop_scale = augmentation_steps(augmentation).crop_scale
+        source = self._seen("train") if crop_scale >= 1 else self._whole("train", crop_scale)
+        return TrainImages(source, labels, self._config.training.seed)
 
     def eval_dataset(self, split: str) -> Dataset:
         """The images of `eval` or `test`."""
-        return EvalImages(self.scan.images.splits[split], self.processor)
+        return EvalImages(self._seen(split), self.scan.images.splits[split].labels)
+
+    def _seen(self, split: str) -> SeenImages:
+        images = SeenImages(self.scan.images.splits[split], self.processor, self.pixel_map)
+        return images.keep(self._caches, self.scan.example_ids[split])
+
+    def _whole(self, split: str, crop_scale: float) -> WholeImages:
+        size = self.sizes.extremes[1]  # larger than the network's own where training has several sizes
+        way = whole_way(self.processor, crop_scale, size)
+        kept = self._caches.open(way, self.scan.example_ids[split])
+        return WholeImages(self.scan.images.splits[split], way, kept, crop_scale, size)
+
+    @cached_property
+    def _caches(self) -> ImageCaches:
+        limit_gb, title = self._config.hardware.image_cache_gb, self._config.data.name_or_path
+        return ImageCaches(self.scan.home, limit_gb, title, self.scan.catalogue)
 
     def collator(self, memory_format: str) -> Collator:
         """Makes batches."""
@@ -84,7 +123,8 @@ class ImageClassification:
 
     def batch_maker(self) -> TrainBatches:
         """What makes the network's input of a batch of training images, on the device."""
-        return TrainBatches(self._config, self.pixel_map, len(self.scan.images.class_names))
+        num_classes = len(self.scan.images.class_names)
+        return TrainBatches(self._config, self.pixel_map, num_classes, self.sizes)
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """All figures, without prefix, from gathered logits (N, C) and labels (N,)."""
