@@ -1,6 +1,7 @@
 """Errors, view Calibration: the diagrams, the temperature, and where it cannot be fitted."""
 
 import os
+import sys
 import threading
 
 import numpy as np
@@ -228,6 +229,14 @@ def test_view__nothing_is_gone_through_twice(open_page, store, run, large):
     app = large.finish(app.run())
     assert "on test**: log loss" in words(app)
     assert large.gone[:2] == [name] * 2 and name not in large.gone[2:] and len(large.gone) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+def test_view__the_work_gives_way_to_pages():
+    def priority():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert calibration_work._pool().submit(priority).result(60) == min(19, priority() + 10)
 
 
 def test_view__small_evaluations_are_computed_while_the_page_waits(open_page, run, monkeypatch):
