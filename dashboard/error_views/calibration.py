@@ -28,7 +28,7 @@ ABOUT = (
     "Expected calibration error: the mean gap between confidence and accuracy, over 15 bins of equally many "
     "images. Brier score: the sum over the classes, from 0 to 2. Lower is better for each."
 )
-WAITING = "The logits of all classes are being gone through. What needs them follows by itself."
+WAITING = "It is being fitted, for which all logits are gone through. What needs them follows by itself."
 DOTS = "…"
 POLL = "0.4s"
 
@@ -126,16 +126,17 @@ def _draw_charts(split: str, before: Calibration, after: Calibration | None, con
 def _draw_figures(scores: Scores, found: Found) -> None:
     """The table; test stands beside eval once it was opened, where the temperature is fitted."""
     fitted = found.fitted
+    is_judged = "test" in found.pairs and scores.evaluation.split != "test"
+    note = "fitted on eval, judged on test" if is_judged else ""
     if fitted is None:
-        card_head("Temperature", "being fitted")
+        card_head("Temperature", note)
         st.markdown(f":gray[{WAITING}]")
     elif fitted.value == 1:
         card_head("Figures", "")
         if fitted.reason:
             st.markdown(f":gray[No temperature is fitted: {fitted.reason}.]")
     else:
-        is_judged = "test" in found.pairs and scores.evaluation.split != "test"
-        card_head(f"Temperature {fitted.value:.2f}", "fitted on eval, judged on test" if is_judged else "")
+        card_head(f"Temperature {fitted.value:.2f}", note)
         verdict = "surer than right, so it is made less sure" if fitted.value > 1 else (
             "less sure than right, so it is made surer"
         )  # fmt: skip
