@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def make_images(asked: argparse.Namespace, target: Path) -> Path:
-    """A folder of as many images as are trained on, in one folder a class, from those of a sample.
+    """A folder of somewhat more images than are trained on, in one folder a class, from those of a sample.
 
     `jpeg` and `png` are files as people have them: in colour, `--side` px wide and high.
     """
@@ -72,7 +72,7 @@ def make_images(asked: argparse.Namespace, target: Path) -> Path:
     images = load_images(config.data, target.parent)
     split = images.splits["train"]
     order = np.random.default_rng(0).permutation(len(split))
-    for number in range(asked.batch * asked.steps):
+    for number in range(max(60, round(1.2 * asked.batch * asked.steps))):
         index = int(order[number % len(order)])
         place = target / images.class_names[int(split.labels[index])]
         place.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,12 @@ def our_run(asked: argparse.Namespace, folder: Path, model: str, home: Path) -> 
     config = make_config(
         {
             "model": {"name_or_path": model, "image_size": asked.size, "strategy": "full"},
-            "data": {"name_or_path": str(folder), "eval_fraction": 0.01, "test_fraction": 0.01},
+            "data": {
+                "name_or_path": str(folder),
+                "eval_fraction": 0.05,
+                "test_fraction": 0.05,
+                "max_train_samples": asked.batch * asked.steps,
+            },
             "augmentation": {"preset": "light"},
             "training": {
                 "num_train_epochs": 1,

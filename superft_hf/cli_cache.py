@@ -27,8 +27,8 @@ def cache(asked: argparse.Namespace, call: Call) -> int:
         write_table(("DATA", "IMAGES", "SIZE", "AT MOST", "LAST USED"), [_row(one) for one in found])
     total = sum(one.size_bytes for one in found)
     say(
-        f"{size(total)} of prepared images in {counted(len(found), 'cache')}, and {size(looks_bytes)} of notes "
-        "on images that were opened."
+        f"{size(total)} of prepared images in {counted(len(found), 'cache')}, and {size(looks_bytes)} of "
+        "notes on images that were opened."
     )
     if total + looks_bytes:
         say(f"`{call.command('cache', '--clear')}` removes what no run uses; it is made again when needed.")

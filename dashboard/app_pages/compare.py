@@ -97,8 +97,8 @@ def _choose(known: Mapping[str, RunRecord]) -> tuple[list[str], list[str]]:
     """The runs to compare, and ids of the link that are not here; a run twice: two of its epochs."""
     asked = state.compared_run_ids()
     once = list(dict.fromkeys(asked))
-    if not state.has_value(PICKER) or state.get_value(PICKER) != once:
-        state.put_value(PICKER, [run_id for run_id in once if run_id in known][:MAX_RUNS])
+    # At each run: what a browser was told in a run that was cut short, it has not heard.
+    state.put_value(PICKER, [run_id for run_id in once if run_id in known][:MAX_RUNS])
     names = _names(list(known.values()))
     chosen = st.multiselect(
         "Runs", list(known), format_func=lambda run_id: names.get(run_id, run_id), key=PICKER,

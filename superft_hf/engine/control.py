@@ -279,12 +279,9 @@ def ensure_supervisor(home: Path) -> None:
 
 
 def expect_run(home: Path) -> None:
-    """Sees to it that a supervisor lives, and with it a worker that is ready, before there is a run for it.
+    """Has a supervisor, and with it a ready worker, before there is a run; one that lives stays longer.
 
-    One that lives already stays for another while. Where a person stopped it nothing is started.
-
-    Raises:
-        HomeError: As ensure_supervisor.
+    Where a person stopped it nothing is started. Raises HomeError as ensure_supervisor.
     """
     if supervisor_pid(home) is not None:
         with contextlib.suppress(OSError):
@@ -365,14 +362,9 @@ def _start_supervisor(home: Path) -> None:
     try:
         with HomePaths(home).supervisor_log.open("ab") as log:
             process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                close_fds=True,
-                pass_fds=[descriptor],
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                close_fds=True, pass_fds=[descriptor],
+            )  # fmt: skip
     except OSError as error:
         raise HomeError(
             f"The supervisor could not be started: {error}.", hint="Look after free memory and disk space."

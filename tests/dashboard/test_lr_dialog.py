@@ -19,9 +19,9 @@ RATE = "training.learning_rate"
 def range_of(**changes) -> LrRange:
     rates = tuple(rate_at(step, 60) for step in range(50))
     values = {
-        "learning_rates": rates, "losses": (2.0,) * 50, "is_diverged": True,
-        "smoothed": tuple(2.0 - step / 50 for step in range(50)),
-        "is_diverged": True, "steepest": 0.00231, "valley": 0.000316, "family": "convnet", "batch_size": 8,
+        "learning_rates": rates, "losses": (2.0,) * 50,
+        "smoothed": tuple(2.0 - step / 50 for step in range(50)), "is_diverged": True,
+        "steepest": 0.00231, "valley": 0.000316, "family": "convnet", "batch_size": 8,
         "learning_rate": 0.001, "device": "2 CPU cores", "duration_s": 12.0,
     }  # fmt: skip
     return LrRange(**{**values, **changes})

@@ -50,7 +50,26 @@ def test_first_visit__three_ways_to_begin_one_primary(open_page):
     assert title(test).startswith("No run yet.")
     assert [button.label for button in test.main.button] == [
         "Start on digits", "Settings first", "Choose images", "Search the Hub", "Load a YAML instead",
+        "Worked example: ResNet-18 on CIFAR-10",
     ]  # fmt: skip
+
+
+def test_first_visit__the_worked_example_fills_the_form(open_page):
+    test = open_page("start")
+    test.get_by_key("start_example_resnet18-cifar10").click().run()
+
+    assert not test.exception
+    flat = test.session_state[state.START_DRAFT]
+    assert (flat["model.name_or_path"], flat["data.name_or_path"]) == (
+        "microsoft/resnet-18",
+        "uoft-cs/cifar10",
+    )
+    assert (flat["training.optim"], flat["training.learning_rate"], flat["training.momentum"]) == (
+        "sgd",
+        1e-3,
+        0.9,
+    )
+    assert (flat["training.per_device_train_batch_size"], flat["training.num_train_epochs"]) == (128, 10)
 
 
 def test_first_visit__one_click_queues_a_run_and_opens_it(open_page, store):

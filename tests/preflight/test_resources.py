@@ -84,7 +84,9 @@ def test_a_full_disk_blocks(make, home, monkeypatch):
     assert report["download"].level == "blocks"
 
 
-@pytest.mark.parametrize(("free", "level"), [(1299, "blocks"), (1301, "know"), (1624, "know"), (1626, "fine")])
+@pytest.mark.parametrize(
+    ("free", "level"), [(1299, "blocks"), (1301, "know"), (1624, "know"), (1626, "fine")]
+)
 def test_a_disk_with_little_room_is_tight(make, home, monkeypatch, free, level):
     monkeypatch.setattr(resources.shutil, "disk_usage", lambda path: SimpleNamespace(free=free * 10**6))
     finding = found(make, home)["disk"]

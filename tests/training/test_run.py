@@ -14,7 +14,7 @@ from superft_hf.config_file import read_config
 from superft_hf.errors import DivergedError
 from superft_hf.evaluation.prediction_files import read_predictions
 from superft_hf.records import RunState
-from superft_hf.training.image_classification.task import ImageClassification
+from superft_hf.training.image_classification.losses import ClassificationLoss
 
 
 def predict_plainly(model_folder: Path, paths: list[str]) -> np.ndarray:
@@ -56,8 +56,9 @@ def test_the_pipeline_loads_the_model_and_names_the_classes(name, tiny_config, t
 
 def test_a_vit_is_restored_to_its_best_epoch_in_every_tensor(tiny_config, train, store):
     config = tiny_config(
-        "vit", training={"num_train_epochs": 6, "learning_rate": 0.02}, early_stopping={"patience": None}
-    )
+        "vit", early_stopping={"patience": None},
+        training={"num_train_epochs": 6, "learning_rate": 0.02, "lr_scheduler_type": "constant"},
+    )  # fmt: skip
     record = train(config)
     paths = store.run_paths(record.run_id)
     assert record.best_step < record.global_step, "the best epoch must not be the last, or this shows nothing"
@@ -170,7 +171,9 @@ def test_the_best_epoch_is_chosen_by_the_metric_asked_for(tiny_config, train, st
 
 
 def test_a_loss_that_is_no_number_fails_with_the_step_and_a_lower_rate(tiny_config, train, monkeypatch):
-    monkeypatch.setattr(ImageClassification, "loss", lambda self, logits, labels: logits.sum() * float("inf"))
+    monkeypatch.setattr(
+        ClassificationLoss, "__call__", lambda self, logits, labels: logits.sum() * float("inf")
+    )
     with pytest.raises(DivergedError, match="step 1") as caught:
         train(tiny_config(training={"learning_rate": 1.0}))
     assert "0.1" in caught.value.hint

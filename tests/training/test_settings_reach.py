@@ -14,17 +14,19 @@ from superft_hf.config import RunConfig
 from superft_hf.config_file import dump_config, parse_config
 from superft_hf.engine.devices import find_devices
 from superft_hf.engine.launcher import Launcher
+from superft_hf.engine.machines import Machines
 from superft_hf.engine.watching import Watch
 from superft_hf.errors import BadImageError, DataError, DeviceError, ModelError, SuperFTError
 from superft_hf.paths import RunPaths
 from superft_hf.preflight.report import require
+from superft_hf.recipe.rules import with_linear_rate
 from superft_hf.settings import all_settings
 from superft_hf.sources import hub_data
 from superft_hf.sources.load import load_images
 from superft_hf.sources.scan import scan_images
 from superft_hf.store import RunStore
 from superft_hf.training import arguments
-from superft_hf.training.arguments import training_arguments
+from superft_hf.training.arguments import _options, training_arguments
 from superft_hf.training.budget import Amount, Pace, fitting_epochs
 from superft_hf.training.image_classification.model import load_model, output_layers
 from superft_hf.training.image_classification.pixels import read_pixel_map
@@ -33,6 +35,7 @@ from superft_hf.training.prepare import prepare
 from superft_hf.training.resolve import decide_devices, shrink_batch
 from superft_hf.training.run import RunContext, _wishes, make_trainer
 from superft_hf.training.sampling import EpochSampler, ExampleKey
+from superft_hf.training.shared_statistics import share_statistics
 from superft_hf.training.stopping import ShutdownSignal, StopCallback, Wishes
 from superft_hf.training.strategy import Strategy
 
@@ -258,9 +261,23 @@ def has_image_cache(config: RunConfig, home: Path) -> bool:
 
 
 def launch(config: RunConfig, home: Path) -> Any:
-    devices, launcher = find_devices(config.hardware), Launcher()
-    command = launcher.command(RunPaths(home / "20260101-0000-abcd"), devices)
+    devices, launcher, machines = find_devices(config.hardware), Launcher(), Machines.of(config.hardware)
+    command = launcher.command(RunPaths(home / "20260101-0000-abcd"), devices, machines)
     return command, launcher.environment(home, config, devices)["OMP_NUM_THREADS"]
+
+
+def sharded(config: RunConfig, home: Path) -> Any:
+    """What Trainer is told of sharding; deepspeed itself would have to be installed."""
+    return {key: value for key, value in _options(config).items() if key.startswith(("fsdp", "deepspeed"))}
+
+
+def shares_statistics(config: RunConfig, home: Path) -> bool:
+    """Whether batch-norm layers see the images of both of two GPUs."""
+    return share_statistics(torch.nn.Sequential(torch.nn.BatchNorm2d(2)), config.hardware, "cuda", 2)
+
+
+def scaled_rate(config: RunConfig, home: Path) -> float | None:
+    return with_linear_rate(config).training.learning_rate
 
 
 def hub_load_arguments(config: RunConfig, home: Path) -> Any:
@@ -371,6 +388,7 @@ CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "training.gradient_checkpointing": (argument("activation_checkpointing"), True),
     "training.gradient_accumulation_steps": (argument("gradient_accumulation_steps"), 2),
     "training.learning_rate": (update_rule, 0.5),
+    "training.linear_lr_scaling": (scaled_rate, True),
     "training.head_learning_rate_factor": (update_rule, 5.0),
     "training.layer_decay": (update_rule, 0.5),
     "training.optim": (update_rule, "sgd"),
@@ -400,6 +418,11 @@ CASES: dict[str, tuple[Callable[[RunConfig, Path], Any], Any]] = {
     "early_stopping.metric": (argument("metric_for_best_model"), "eval_accuracy"),
     "hardware.devices": (lambda config, home: device_outcome(config), "7"),
     "hardware.num_processes": (launch, 2),
+    "hardware.num_machines": (launch, 2),
+    "hardware.main_address": (launch, "10.0.0.1:29511"),
+    "hardware.sharding": (sharded, "fsdp"),
+    "hardware.sharding_config": (sharded, "options.json"),
+    "hardware.sync_batch_norm": (shares_statistics, False),
     "hardware.mixed_precision": (argument("bf16"), "bf16"),
     "hardware.tf32": (tf32, False),
     "hardware.torch_compile": (compiled, "yes"),
@@ -418,6 +441,9 @@ NEEDS = {  # settings that show only beside another
     "data.eval_split": {"data": {"test_split": None}},
     "data.fold": {"data": {"num_folds": 3}},
     "hardware.memory_format": {"hardware": {"memory_format": "contiguous"}},
+    "hardware.main_address": {"hardware": {"num_machines": 2}},
+    "hardware.sharding_config": {"hardware": {"sharding": "fsdp"}},
+    "training.linear_lr_scaling": {"hardware": {"num_processes": 2}},
 }
 WITH_BROKEN_IMAGE = {"data.on_bad_image"}
 FROM_TABLE = {"data.split_column", "data.group_column"}

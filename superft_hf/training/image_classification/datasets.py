@@ -96,9 +96,7 @@ class TrainImages(Dataset):
         for epoch in np.unique(epochs):
             draws[epochs == epoch] = self._draws.rows(int(epoch), indices[epochs == epoch])
         with one_thread():
-            pixels = [
-                self._source.pixels(int(index), row) for index, row in zip(indices, draws, strict=True)
-            ]
+            pixels = [self._source.pixels(int(index), row) for index, row in zip(indices, draws, strict=True)]
         return {
             "pixels": _stacked(pixels),
             "draws": torch.from_numpy(draws),
