@@ -60,7 +60,8 @@ def serve(asked: argparse.Namespace, call: Call) -> int:
     if control.supervisor_status(call.home).is_stopped:
         say("The supervisor was stopped; it is started again.")
         control.start_supervisor(call.home)
-    control.expect_run(call.home)
+    else:
+        control.expect_run(call.home)
     port = asked.port or _free_port()
     if not _is_free(port):
         raise StateError(

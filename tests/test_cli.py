@@ -30,7 +30,7 @@ COMMANDS = {
     "baseline", "report",
     "suspects", "folds", "slices",
     "mark", "marks", "marks-import", "unmark",
-    "join", "lr-find", "suggest",
+    "join", "layers", "lr-find", "suggest", "trio",
     "cache",
     "check", "continue", "delete", "discard", "doctor", "export", "find", "finish", "hold", "init", "let-go",
     "model", "move", "pause", "predict", "push", "queue", "repeat", "resume", "runs", "serve", "show",

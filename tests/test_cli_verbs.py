@@ -274,7 +274,7 @@ def test_serve__starts_a_stopped_supervisor_again(superft, home, store, no_super
     control.stop_supervisor(home)
     superft("serve", "--port", "18766")
     assert "The supervisor was stopped; it is started again." in capsys.readouterr().err
-    assert no_supervisor == [home]
+    assert set(no_supervisor) == {home}
     assert not store.read_settings().is_supervisor_stopped
 
 

@@ -73,6 +73,8 @@ def prepare(context: RunContext, config: RunConfig, scan: Scan, *, is_resumed: b
         args = training_arguments(config, checkpoints)
     if config.hardware.memory_format == "channels_last":
         task.model.to(memory_format=torch.channels_last)
+    if any("mask_token" in name for name, _ in task.model.named_parameters()):
+        args.ddp_find_unused_parameters = True  # no loss of a classifier reaches it (DINOv2, BEiT)
     share_statistics(task.model, config.hardware, args.device.type, args.world_size)
     if config.hardware.torch_compile == "yes":
         compile_in_place(task.model)

@@ -35,7 +35,7 @@ def main(descriptor: int) -> int:
 
 
 def _name_tables() -> None:
-    """transformers' tables of the names of weights, which the first model that is loaded has to wait for."""
+    """Makes the tables of the names of weights, which the first model that is loaded waits for otherwise."""
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     get_checkpoint_conversion_mapping("timm_wrapper")

@@ -138,7 +138,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import state
 from superft_hf.engine import control
 
-control.ensure_supervisor = lambda home: None
+control.ensure_supervisor = control.expect_run = lambda home: None
 os.chdir(ROOT)
 
 def text_of(test):

@@ -251,7 +251,8 @@ def test_yaml__is_shown_with_the_command(open_start):
 
 
 @pytest.mark.parametrize("name", ["start", "runs"])
-def test_pages__import_no_torch(home, name):
+def test_pages__import_no_torch(home, store, name):
+    store.change_settings(is_supervisor_stopped=True)  # the page expects a run, for which one would come
     program = (
         "import sys; from streamlit.testing.v1 import AppTest; "
         "test = AppTest.from_file('dashboard/app.py', default_timeout=60); "
