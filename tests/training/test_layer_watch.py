@@ -14,7 +14,7 @@ from superft_hf.config import HardwareConfig
 from superft_hf.evaluation import layer_history
 from superft_hf.evaluation.layer_history import read_history
 from superft_hf.records import Request
-from superft_hf.training import layer_watch
+from superft_hf.training import layer_watch, stopping
 from superft_hf.training.layer_watch import LayerWatch, watch_layers
 from tests.training.test_resume import request_at, resume, start  # noqa: F401 - a fixture
 
@@ -200,7 +200,14 @@ def test_the_head_alone(store, train, tiny_config):
 
 
 @pytest.mark.parametrize("strategy", ["full", "head-then-full"])
-def test_a_resumed_run_goes_on_from_the_same_first_weights(store, tiny_config, request_at, strategy):  # noqa: F811
+def test_a_resumed_run_goes_on_from_the_same_first_weights(
+    store,
+    tiny_config,
+    request_at,  # noqa: F811
+    strategy,
+    monkeypatch,  # noqa: F811
+):
+    monkeypatch.setattr(stopping, "POLL_S", 0.0)
     config = tiny_config(
         "resnet",
         augmentation=PLAIN,
