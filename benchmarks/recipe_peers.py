@@ -93,54 +93,11 @@ def transformers(asked: argparse.Namespace) -> dict[str, Any]:
     Random resized crops and mirroring for training, resize and centre crop for evaluation, AdamW at 2e-5
     falling linearly, batch 8, an evaluation each epoch, the best epoch's weights at the end.
     """
-    import datasets
-    import numpy as np
-    import torch
-    from torchvision import transforms as tv
-    from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+    from transformers import TrainerCallback, set_seed
 
     set_seed(asked.seed)
-    data = datasets.load_dataset(
-        "imagefolder",
-        data_files={name: str(asked.folder / name / "**") for name in ("train", "eval", "test")},
-    )
-    normalize = tv.Normalize(mean=[0.5] * 3, std=[0.5] * 3)
-    random = tv.Compose(
-        [tv.RandomResizedCrop(asked.size), tv.RandomHorizontalFlip(), tv.ToTensor(), normalize]
-    )
-    whole = tv.Compose([tv.Resize(asked.size), tv.CenterCrop(asked.size), tv.ToTensor(), normalize])
-
-    def views(transform: Any) -> Any:
-        return lambda rows: {
-            "pixel_values": [transform(image.convert("RGB")) for image in rows["image"]],
-            "labels": rows["label"],
-        }
-
-    for name, transform in (("train", random), ("eval", whole), ("test", whole)):
-        data[name].set_transform(views(transform))
-    batch, aside = 8, tempfile.TemporaryDirectory()
-    steps = math.ceil(len(data["train"]) / batch)
-
-    def trainer(epochs: int, most_steps: int = -1, *, watches: bool = True) -> Trainer:
-        options: dict[str, Any] = {"eval_strategy": "epoch", "save_strategy": "epoch"} if watches else {}
-        args = TrainingArguments(
-            output_dir=aside.name, num_train_epochs=epochs, max_steps=most_steps,
-            per_device_train_batch_size=batch, per_device_eval_batch_size=batch, learning_rate=2e-5,
-            remove_unused_columns=False, seed=asked.seed, report_to="none", logging_steps=1000,
-            load_best_model_at_end=watches, save_total_limit=3, use_cpu=True, disable_tqdm=True,
-            **({"eval_strategy": "no", "save_strategy": "no"} if not watches else options),
-        )  # fmt: skip
-        return Trainer(
-            model=_model(asked.model, data["train"].features["label"].num_classes), args=args,
-            train_dataset=data["train"], eval_dataset=data["eval"],
-            data_collator=lambda rows: {
-                "pixel_values": torch.stack([row["pixel_values"] for row in rows]),
-                "labels": torch.tensor([row["labels"] for row in rows]),
-            },
-            compute_metrics=lambda found: {
-                "accuracy": float((np.argmax(found.predictions, 1) == found.label_ids).mean())
-            },
-        )  # fmt: skip
+    data, steps = _example_images(asked)
+    aside = tempfile.TemporaryDirectory()
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:
@@ -149,7 +106,7 @@ def transformers(asked: argparse.Namespace) -> dict[str, Any]:
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             self.times.append(time.perf_counter())
 
-    clock, probe = Clock(), trainer(1, PROBE_STEPS, watches=False)
+    clock, probe = Clock(), _example_trainer(asked, data, aside.name, 1, PROBE_STEPS)
     probe.add_callback(clock)
     probe.train()
     step_s = (clock.times[-1] - clock.times[0]) / (len(clock.times) - 1)
@@ -158,12 +115,67 @@ def transformers(asked: argparse.Namespace) -> dict[str, Any]:
     eval_s = time.perf_counter() - begun
     epochs = max(1, round(asked.seconds / (steps * step_s + eval_s)))
     set_seed(asked.seed)
-    real = trainer(epochs)
+    real = _example_trainer(asked, data, aside.name, epochs)
     begun = time.perf_counter()
     real.train()
     seconds = time.perf_counter() - begun
     found = {name: real.evaluate(data[name])["eval_accuracy"] for name in ("eval", "test")}
     return {"accuracy": found["test"], "eval_accuracy": found["eval"], "epochs": epochs, "seconds": seconds}
+
+
+EXAMPLE_BATCH = 8
+
+
+def _example_images(asked: argparse.Namespace) -> tuple[Any, int]:
+    """The example's data sets with its transforms, and the updates of one epoch."""
+    import datasets
+    from torchvision import transforms as tv
+
+    splits = ("train", "eval", "test")
+    files = {name: str(asked.folder / name / "**") for name in splits}
+    data = datasets.load_dataset("imagefolder", data_files=files)
+    last = [tv.ToTensor(), tv.Normalize(mean=[0.5] * 3, std=[0.5] * 3)]
+    random = tv.Compose([tv.RandomResizedCrop(asked.size), tv.RandomHorizontalFlip(), *last])
+    whole = tv.Compose([tv.Resize(asked.size), tv.CenterCrop(asked.size), *last])
+
+    def views(transform: Any) -> Any:
+        return lambda rows: {
+            "pixel_values": [transform(image.convert("RGB")) for image in rows["image"]],
+            "labels": rows["label"],
+        }
+
+    for name in splits:
+        data[name].set_transform(views(random if name == "train" else whole))
+    return data, math.ceil(len(data["train"]) / EXAMPLE_BATCH)
+
+
+def _example_trainer(
+    asked: argparse.Namespace, data: Any, folder: str, epochs: int, most_steps: int = -1
+) -> Any:
+    """The example's Trainer; with `most_steps` one that only trains, to be timed."""
+    import numpy as np
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    watched = "epoch" if most_steps < 0 else "no"
+    args = TrainingArguments(
+        output_dir=folder, num_train_epochs=epochs, max_steps=most_steps, eval_strategy=watched,
+        save_strategy=watched, load_best_model_at_end=watched == "epoch", save_total_limit=3,
+        per_device_train_batch_size=EXAMPLE_BATCH, per_device_eval_batch_size=EXAMPLE_BATCH,
+        learning_rate=2e-5, remove_unused_columns=False, seed=asked.seed, report_to="none",
+        logging_steps=1000, use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    return Trainer(
+        model=_model(asked.model, data["train"].features["label"].num_classes), args=args,
+        train_dataset=data["train"], eval_dataset=data["eval"],
+        data_collator=lambda rows: {
+            "pixel_values": torch.stack([row["pixel_values"] for row in rows]),
+            "labels": torch.tensor([row["labels"] for row in rows]),
+        },
+        compute_metrics=lambda found: {
+            "accuracy": float((np.argmax(found.predictions, 1) == found.label_ids).mean())
+        },
+    )  # fmt: skip
 
 
 def fastai(asked: argparse.Namespace) -> dict[str, Any]:

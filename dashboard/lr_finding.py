@@ -5,21 +5,18 @@ schedule, and it is found again when the rate that it suggested was taken.
 """
 
 import json
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from dashboard import hub_access, readers
+from dashboard import hub_access, readers, stoppable
+from dashboard.stoppable import Stoppable
 from superft_hf.config import RunConfig
-from superft_hf.errors import SuperFTError
 from superft_hf.hub.fetch import fetch, is_here
 from superft_hf.preflight.lr_find import LrRange, find
 
-MAX_KEPT = 16
 _NO_PART = {
     "name": True,
     "training": {
@@ -33,29 +30,14 @@ _NO_PART = {
 
 
 @dataclass
-class RangeTest:
-    """A test at work or done.
+class RangeTest(Stoppable[LrRange]):
+    """A range test at work or done.
 
     Attributes:
-        future: Its result, once done.
-        stop: Ends it when set.
         points: What the child said so far, see superft_hf.preflight.lr_find.find.
     """
 
-    future: Future[LrRange] = field(default_factory=Future)
-    stop: threading.Event = field(default_factory=threading.Event)
     points: list[dict[str, Any]] = field(default_factory=list)
-
-    def result(self) -> LrRange | SuperFTError | None:
-        """What came of it; None while it is at work."""
-        if not self.future.done():
-            return None
-        error = self.future.exception()
-        if error is None:
-            return self.future.result()
-        if isinstance(error, SuperFTError):
-            return error
-        raise error
 
 
 def known(config: RunConfig) -> RangeTest | None:
@@ -68,22 +50,13 @@ def begin(config: RunConfig) -> None:
     kept, key = _kept(), _key(config)
     if key in kept:
         return
-    for other in kept.values():
-        other.stop.set()
-    test = RangeTest()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="lr-find")
-    test.future = pool.submit(_run, config, Path(readers.store().home), test, hub_access.session_token())
-    pool.shutdown(wait=False)
-    kept[key] = test
-    while len(kept) > MAX_KEPT:
-        kept.pop(next(iter(kept)))
+    test, home, token = RangeTest(), Path(readers.store().home), hub_access.session_token()
+    stoppable.begin(kept, key, test, lambda: _run(config, home, test, token))
 
 
 def forget(config: RunConfig) -> None:
     """Ends the test for these settings if it is at work, and forgets it."""
-    found = _kept().pop(_key(config), None)
-    if found is not None:
-        found.stop.set()
+    stoppable.forget(_kept(), _key(config))
 
 
 def _run(config: RunConfig, home: Path, test: RangeTest, token: str | None) -> LrRange:
