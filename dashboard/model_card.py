@@ -4,7 +4,7 @@ from datetime import datetime
 
 import streamlit as st
 
-from dashboard import dialogs, formats, forms, inspection, look, messages
+from dashboard import dialogs, formats, forms, inspection, look, messages, suggestions
 from superft_hf.config import RunConfig
 from superft_hf.errors import SuperFTError
 from superft_hf.hub.memory import training_memory_bytes
@@ -26,6 +26,7 @@ def draw(config: RunConfig) -> ModelInfo | None:
     except SuperFTError as error:
         messages.show(error)
         return None
+    config = suggestions.decided_by_name(config, info)
     draw_facts(info, config)
     with st.container(gap="xxsmall"):
         one = find_setting(STRATEGY)
@@ -33,7 +34,7 @@ def draw(config: RunConfig) -> ModelInfo | None:
             one.title, one.choices, format_func=forms.choice_word, key=forms.widget_key(STRATEGY),
             required=True, help=forms.help_text(one),
         )  # fmt: skip
-        st.caption(f":material/lightbulb: {_about_strategy(roughly(config, info))}")
+        st.caption(f":material/lightbulb: {_about_strategy(config)}")
     return info
 
 

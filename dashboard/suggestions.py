@@ -31,6 +31,16 @@ def decided(config: RunConfig, model: ModelInfo | None, data: DataInfo | None) -
     return decide(config, _case(config, model, data))
 
 
+def decided_by_name(config: RunConfig, model: ModelInfo | None) -> RunConfig:
+    """Likewise, where the page has not drawn the images yet; rough while they are not on this machine."""
+    if not inspection.is_here(config.data):
+        return decide(config, rough_case(config, model))
+    try:
+        return decide(config, inspection.case(config, model))
+    except SuperFTError:
+        return decide(config, rough_case(config, model))
+
+
 def placeholders(found: Suggestions) -> dict[str, str]:
     """What stands in the fields that are left empty."""
     return {key: words(one.value) for key, one in found.items() if one.value is not None}

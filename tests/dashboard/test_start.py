@@ -115,6 +115,10 @@ def test_start__hints_are_computed_from_the_images(open_start, folder):
     assert "suggested, because" in text_of(test)
 
 
+def test_start__the_model_card_shows_the_size_that_the_rule_chooses(open_start):
+    assert "64 × 64 px" in text_of(open_start("sample:digits"))
+
+
 def test_start__unreadable_image_blocks_with_its_name_and_a_hint(open_start, store, folder):
     (folder / "cat" / "broken.png").write_bytes(b"no image")
     test = open_start(folder)
