@@ -60,7 +60,7 @@ def hint(one: Setting, value: Any, found: Suggestions) -> str:
     choice = found.get(one.key)
     if choice is None or choice.value is None:
         return ""
-    if value is None:
+    if value is None and one.kind != "choice":  # the value itself stands in the empty field
         return f"suggested, because {choice.reason}"
     if value == choice.value:
         return f"as suggested, because {choice.reason}"

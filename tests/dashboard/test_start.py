@@ -113,6 +113,7 @@ def test_start__hints_are_computed_from_the_images(open_start, folder):
 
     assert "3 epochs of 4 steps" in text_of(test)
     assert "suggested, because" in text_of(test)
+    assert "suggested: Light, because" in text_of(test)
 
 
 def test_start__the_model_card_shows_the_size_that_the_rule_chooses(open_start):
