@@ -201,6 +201,8 @@ def draw(asked: argparse.Namespace) -> list[dict[str, Any]]:
             _wait_as_the_page(shown)
             took = time.perf_counter() - begun, time.process_time() - begun_cpu
             figures.append(_figure("page: open Calibration, to its last figure", [took], None))
+        if title == CALIBRATION_TAB:
+            figures += _save_and_reset(shown, "calibration", "temperature")
         if title == THRESHOLDS_TAB:
             figures += _press_on_thresholds(shown)
     return [asdict(figure) for figure in figures]
@@ -270,7 +272,18 @@ def _press_on_thresholds(shown: Any) -> list[Figure]:
     return [
         _figure("page: threshold moved at once", moves[:1]),
         _figure("page: threshold moved", moves[1:]),
+        *_save_and_reset(shown, "thresholds", "operating point"),
     ]
+
+
+def _save_and_reset(shown: Any, view: str, what: str) -> list[Figure]:
+    save = next((one for one in shown.button if one.key == f"{view}_save"), None)
+    if save is None or save.disabled:
+        return []
+    save.click()
+    saved = _figure(f"page: {what} saved", [_drawn(shown)])
+    shown.button(key=f"{view}_reset").click()
+    return [saved, _figure(f"page: {what} reset", [_drawn(shown)])]
 
 
 def _is_waiting(shown: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts import lay_out, shortened
+from dashboard.charts import as_customdata, lay_out, shortened
 from dashboard.confusion_margins import add_margins
 from dashboard.confusion_part import (
     EMPTY_CELL,
@@ -114,7 +114,7 @@ def _add_targets(figure: go.Figure, part: Part, height: int) -> None:
                 cell_words(part, i, j) for i, j in zip(labels.tolist(), predictions.tolist(), strict=True)
             ],
             hovertext=_share_words(part, labels, predictions, counts),
-            customdata=np.stack([labels, predictions, counts, np.zeros_like(counts)], axis=1).tolist(),
+            customdata=as_customdata([labels, predictions, counts, np.zeros_like(counts)]),
             hovertemplate="%{text}<br>%{customdata[2]} images%{hovertext}<extra></extra>",
             marker={
                 "symbol": "square", "size": size, "opacity": opacity, "color": [

@@ -112,7 +112,8 @@ def _add_targets(figure: go.Figure, part: Part, margin: _Margin) -> None:
             texts.append(words)
     figure.add_trace(
         go.Scatter(
-            x=[x for x, _ in points], y=[y for _, y in points], mode="markers", text=texts, customdata=data,
+            x=[x for x, _ in points], y=[y for _, y in points], mode="markers", text=texts,
+            customdata=np.array(data, dtype=object),
             hovertemplate="%{text}<extra></extra>", **margin.axes,
             marker={"symbol": "square", "size": 12, "opacity": 0},
             selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},

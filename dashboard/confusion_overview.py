@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts import lay_out, palette
+from dashboard.charts import as_customdata, lay_out, palette
 from dashboard.confusion_part import EMPTY_CELL, scale
 from superft_hf.evaluation.matrices import Window, binned
 
@@ -76,7 +76,7 @@ def _add_targets(figure: go.Figure, wrong: np.ndarray, height: int) -> None:
     figure.add_trace(
         go.Scatter(
             x=columns, y=rows, mode="markers",
-            customdata=np.stack([rows, columns, wrong[rows, columns]], axis=1).tolist(),
+            customdata=as_customdata([rows, columns, wrong[rows, columns]]),
             hovertemplate="%{customdata[2]} mistakes in this block<extra></extra>",
             marker={"symbol": "square", "size": max(3.0, height / len(wrong)), "opacity": 0},
             selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts import Palette, lay_out, palette, shortened
+from dashboard.charts import Palette, as_customdata, lay_out, palette, shortened
 from dashboard.confusion_part import MAX_TEXT_CLASSES, ink
 
 MAX_CELLS = 5000
@@ -54,7 +54,7 @@ def delta_figure(
     figure.add_trace(
         go.Scatter(
             x=columns, y=rows, mode="markers", text=words,
-            customdata=np.stack([rows, columns, change, moved[rows, columns]], axis=1).tolist(),
+            customdata=as_customdata([rows, columns, change, moved[rows, columns]]),
             hovertext=[signed_count(one) for one in change],
             hovertemplate="%{text}<br>%{hovertext} in B, %{customdata[3]} moved<extra></extra>",
             marker={"symbol": "square", "size": size, "color": fills, "opacity": 1.0},

@@ -6,6 +6,7 @@ kept for the model of a completed run; and whoever saves one leaves a line in th
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from superft_hf.store import RunStore
 
 SET = "set the operating point"
 REMOVED = "removed the operating point"
+
+Figures = dict[str, float | None]
+"""What a decision does, by name: see `figures`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ class Measured:
     def chosen_on(self) -> ChosenOn:
         """What is noted in a decision that is chosen on it."""
         return ChosenOn(self.run_id, self.split, self.step, len(self.labels))
+
+    def figures(self, decision: Decision) -> Figures:
+        """What a decision does on it."""
+        return figures_on(decision, self)
+
+
+class Judge(Protocol):
+    """An evaluation that a decision can be measured on: `Measured`, or what knows the figures already."""
+
+    @property
+    def chosen_on(self) -> ChosenOn:
+        """What is noted in a decision that is chosen on it."""
+
+    def figures(self, decision: Decision) -> Figures:
+        """What a decision does on it, as the function `figures` has it."""
 
 
 def best_step(record: RunRecord, paths: RunPaths, split: str) -> int | None:
@@ -97,7 +116,7 @@ def current(paths: RunPaths, measured: Measured) -> Decision:
 
 def figures(
     decision: Decision, found: Outcome, plain: Outcome, after: Calibration, before: Calibration
-) -> dict[str, float | None]:
+) -> Figures:
     """What a decision does, by name; `plain_…` is the likeliest class at temperature 1."""
     return {
         "num_images": found.num_images,
@@ -115,7 +134,7 @@ def figures(
     }
 
 
-def figures_on(decision: Decision, measured: Measured) -> dict[str, float | None]:
+def figures_on(decision: Decision, measured: Measured) -> Figures:
     """As `figures`, computed."""
     before = measure(measured.logits, measured.labels)
     after = before
@@ -135,7 +154,7 @@ def save(
     store: RunStore,
     record: RunRecord,
     decision: Decision,
-    by_split: Mapping[str, Measured | None],
+    by_split: Mapping[str, Judge | None],
     *,
     by: str,
 ) -> Decision:
@@ -163,7 +182,7 @@ def save(
             f"The model of {record.name} has no eval predictions to choose on.",
             hint="Train the run again.",
         )
-    made = {split: figures_on(decision, one) for split, one in by_split.items() if one is not None}
+    made = {split: one.figures(decision) for split, one in by_split.items() if one is not None}
     whole = replace(decision, chosen_on=on_eval.chosen_on, figures=made)
     decisions.write(paths.decision, whole)
     store.add_event(record.run_id, by=by, what=SET, detail=_detail(whole))

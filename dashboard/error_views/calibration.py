@@ -230,7 +230,7 @@ def _save(view: View, scores: Scores, kept: Decision | None, temperature: float)
             decisions.remove(store, record, by="page")
         else:
             test = thresholds_data.read_test(view)
-            by_split = {"eval": scores.measured, "test": test and test.measured}
+            by_split = calibration_work.judged(scores, test)
             decisions.save(store, record, decision, by_split, by="page")
     except SuperFTError as error:
         messages.show(error)

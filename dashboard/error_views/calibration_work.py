@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock, get_native_id
 
@@ -18,6 +18,7 @@ import streamlit as st
 
 from dashboard.error_views import thresholds_data
 from dashboard.error_views.thresholds_data import Scores
+from superft_hf import decisions
 from superft_hf.evaluation.calibration import (
     Calibration,
     Change,
@@ -28,6 +29,8 @@ from superft_hf.evaluation.calibration import (
     measure_passes,
 )
 from superft_hf.evaluation.calibration_rows import Passes
+from superft_hf.evaluation.decision import ChosenOn, Decision
+from superft_hf.evaluation.operating_points import outcome_of
 from superft_hf.evaluation.prediction_files import read_logit_blocks
 
 INLINE_VALUES = 2_000_000
@@ -76,6 +79,51 @@ class Work:
         if self._future.exception() is not None:
             _begun.clear(*self._key)
         return self._future.result()
+
+
+def measure_ahead(scores: Scores, test: Scores | None, temperature: float) -> None:
+    """Starts to measure, beside the page, what saving at a temperature will need; small ones can wait."""
+    fixed = Temperature(temperature, "", None, None, 0)
+    if scores.num_values > INLINE_VALUES:
+        begin(scores, test, fixed)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One evaluation for `decisions.save`: what was computed of it for a page is not computed again.
+
+    Attributes:
+        scores: The evaluation.
+    """
+
+    scores: Scores
+
+    @property
+    def chosen_on(self) -> ChosenOn:
+        """What is noted in a decision that is chosen on it."""
+        return self.scores.chosen_on
+
+    def figures(self, decision: Decision) -> decisions.Figures:
+        """What a decision does on it.
+
+        Raises:
+            DataNotFoundError: If the file is gone, damaged or another one by now.
+        """
+        one, source = self.scores, _source(*self.scores.key, self.scores)
+        plain = replace(decision.without_thresholds(), temperature=1.0)
+        likeliest = one.plain_answers
+        answers = likeliest if decision.takes_likeliest else one.answers(decision)
+        after, before = source.measured(decision.temperature), source.measured(1.0)
+        source.passes.let_go()
+        return decisions.figures(
+            decision, outcome_of(answers, one.labels, decision), outcome_of(likeliest, one.labels, plain),
+            after, before,
+        )  # fmt: skip
+
+
+def judged(scores: Scores, test: Scores | None) -> dict[str, Judged | None]:
+    """Eval, and test where it may be shown, by split."""
+    return {"eval": Judged(scores), "test": Judged(test) if test else None}
 
 
 class _Source:

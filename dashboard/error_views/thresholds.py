@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import charts, formats, messages, readers, state
 from dashboard.curve_charts import Curve, Mark, precision_recall_figure, roc_figure
-from dashboard.error_views import thresholds_data, thresholds_outcome
+from dashboard.error_views import calibration_work, thresholds_data, thresholds_outcome
 from dashboard.error_views.thresholds_data import Scores
 from dashboard.error_views.view import View
 from dashboard.look import card_head
@@ -58,6 +58,9 @@ def _draw(view: View) -> None:
             _draw_verbs(view, scores, decision, kept)
     with st.container(border=True):
         thresholds_outcome.draw_classes(scores, decision, pair)
+    if is_choosable and not decision.takes_likeliest:
+        test = thresholds_data.read_test(view)
+        calibration_work.measure_ahead(scores, test, decision.temperature)
 
 
 def _draw_choice(view: View, scores: Scores, decision: Decision, *, is_choosable: bool) -> int:
@@ -259,7 +262,7 @@ def _draw_verbs(view: View, scores: Scores, decision: Decision, kept: Decision |
         ):  # fmt: skip
             test = thresholds_data.read_test(view)
             try:
-                by_split = {"eval": scores.measured, "test": test and test.measured}
+                by_split = calibration_work.judged(scores, test)
                 decisions.save(readers.store(), record, decision, by_split, by="page")
             except SuperFTError as error:
                 messages.show(error)
@@ -290,7 +293,7 @@ def _reset(view: View, kept: Decision | None, scores: Scores) -> None:
     plain = replace(kept.without_thresholds(), costs_fp=None, costs_fn=None)
     test = thresholds_data.read_test(view)
     try:
-        by_split = {"eval": scores.measured, "test": test and test.measured}
+        by_split = calibration_work.judged(scores, test)
         decisions.save(store, record, plain, by_split, by="page")
     except SuperFTError as error:
         messages.show(error)

@@ -16,7 +16,6 @@ import streamlit as st
 from dashboard import examples, formats, messages, readers, state
 from dashboard.error_views.view import View
 from dashboard.examples import Evaluation
-from superft_hf import decisions
 from superft_hf.errors import DataNotFoundError, DecisionError
 from superft_hf.evaluation import curves
 from superft_hf.evaluation import decision as decision_files
@@ -88,12 +87,6 @@ class Scores:
         """For caches."""
         return str(self.evaluation.path), self.evaluation.stamp
 
-    @property
-    def measured(self) -> decisions.Measured:
-        """What a decision is measured on."""
-        one = self.evaluation
-        return decisions.Measured(one.run_id, one.split, one.step, one.class_names, self.logits, self.labels)
-
     def of_class(self, label: int, temperature: float) -> np.ndarray:
         """Probability of one class, shape (N,)."""
         return _of_class(self.key, label, temperature, self)
@@ -107,13 +100,9 @@ class Scores:
         return _averages(self.key, temperature, self)
 
     def answers(self, decision: Decision) -> np.ndarray:
-        """Class ids by a decision, -1 where there is no answer, shape (N,)."""
-        temperature = decision.temperature
-        return _by_image(
-            self,
-            lambda rows, logits: decide(logits, decision, _normalizer(self, temperature, rows, logits)),
-            np.dtype(np.int64),
-        )
+        """Class ids by a decision, -1 where there is no answer, shape (N,). Do not change them in place."""
+        asked = decision.temperature, decision.thresholds, decision.abstain_band
+        return _answers(self.key, asked, self, decision)
 
     @property
     def plain_answers(self) -> np.ndarray:
@@ -275,6 +264,16 @@ def _normalizer(scores: Scores, temperature: float, rows: slice, logits: np.ndar
     # The file says it already: the probability of the likeliest class.
     with np.errstate(divide="ignore"):
         return logits.max(axis=1).astype(np.float64) - np.log(_confidence(*scores.key)[rows])
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _answers(
+    key: tuple[str, int], asked: tuple[object, ...], _scores: Scores, _decision: Decision
+) -> np.ndarray:
+    def of(rows: slice, logits: np.ndarray) -> np.ndarray:
+        return decide(logits, _decision, _normalizer(_scores, _decision.temperature, rows, logits))
+
+    return _by_image(_scores, of, np.dtype(np.int64))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -23,7 +23,7 @@ def traces(figure, xaxis, yaxis):
 def targets(figure, xaxis="x", yaxis="y"):
     """Everything that can be clicked there: position and customdata."""
     (found,) = [one for one in traces(figure, xaxis, yaxis) if one.type == "scatter"]
-    return {(x, y): data for x, y, data in zip(found.x, found.y, found.customdata, strict=True)}
+    return {(x, y): list(data) for x, y, data in zip(found.x, found.y, found.customdata, strict=True)}
 
 
 def numbers(figure, xref="x", yref="y"):
