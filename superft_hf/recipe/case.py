@@ -18,6 +18,9 @@ from superft_hf.sources.image_set import ImageSet, ImageSplit
 SAMPLED = 64
 """Images whose size is looked at."""
 
+MANY_CHARACTERS = 10
+"""So many classes named by single characters are characters; two named 0 and 1 may be anything."""
+
 _TRANSFORMERS = (
     "vit", "deit", "dino", "ijepa", "clip", "siglip", "eva", "data2vec", "beit", "swin", "pvt", "hiera",
     "levit", "cvt", "segformer", "dinat", "perceiver", "imagegpt", "cait", "xcit", "tnt", "mvit",
@@ -42,6 +45,7 @@ class Case:
         device: `cpu`, `cuda` or `mps`.
         num_processes: Of all machines.
         cores: CPU cores of this machine.
+        has_characters: Whether the classes are named by single letters or digits, as characters are.
     """
 
     num_train: int
@@ -54,6 +58,7 @@ class Case:
     device: str = "cpu"
     num_processes: int = 1
     cores: int = 2
+    has_characters: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -82,7 +87,7 @@ def case_of(config: RunConfig, model: ModelInfo | None, images: ImageSet) -> Cas
     """
     train = images.splits["train"]
     counts = np.bincount(train.labels, minlength=len(images.class_names)).tolist()
-    return make_case(config, model, counts, some_sizes(train))
+    return make_case(config, model, counts, some_sizes(train), images.class_names)
 
 
 def some_sizes(split: ImageSplit, limit: int = SAMPLED) -> np.ndarray:
@@ -99,7 +104,11 @@ def some_sizes(split: ImageSplit, limit: int = SAMPLED) -> np.ndarray:
 
 
 def make_case(
-    config: RunConfig, model: ModelInfo | None, class_counts: Sequence[int], sizes: np.ndarray | None = None
+    config: RunConfig,
+    model: ModelInfo | None,
+    class_counts: Sequence[int],
+    sizes: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
 ) -> Case:
     """Puts together what is known.
 
@@ -108,6 +117,7 @@ def make_case(
         model: What is known of the model; None: nothing, which counts as a convnet.
         class_counts: Training images of each class.
         sizes: Widths and heights of pictures, shape (N, 2), in pixels; None: unknown.
+        class_names: C names; empty: unknown.
     """
     try:
         devices = find_devices(config.hardware)
@@ -123,6 +133,7 @@ def make_case(
         own_size=model.image_size if model else None,
         num_parameters=model.num_parameters if model else None,
         device=kind, num_processes=processes * config.hardware.num_machines, cores=cpu_cores(),
+        has_characters=len(class_names) >= MANY_CHARACTERS and all(len(name) == 1 for name in class_names),
     )  # fmt: skip
 
 

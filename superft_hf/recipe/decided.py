@@ -33,4 +33,4 @@ def rough_case(config: RunConfig, model: ModelInfo | None = None, data: DataInfo
     counts = counts_in_order(data.counts.get("train", {}), data.class_names) if data else []
     if not sum(counts):
         counts = list(_USUAL.class_counts)
-    return make_case(config, model, counts)
+    return make_case(config, model, counts, class_names=data.class_names if data else ())

@@ -22,6 +22,9 @@ TARGET_STEPS = 1200
 """Updates that a fine-tuning should have, within MIN_EPOCHS and MAX_EPOCHS."""
 
 MIN_EPOCHS, MAX_EPOCHS = 3, 30
+FEW_EPOCHS = 12
+"""In fewer epochs than this a network does not learn its images by heart."""
+
 SMALL_PICTURE = 0.5
 """Pictures whose shorter side is below this share of the model's own size are small."""
 
@@ -131,23 +134,23 @@ def _epochs(config: RunConfig, case: Case) -> tuple[int, str]:
 def _learning_rate(config: RunConfig, case: Case) -> tuple[float, str]:
     training = config.training
     batch = (training.per_device_train_batch_size or 32) * training.gradient_accumulation_steps
-    base = {"convnet": 1e-3, "transformer": 1e-4}[case.family]
+    base = 1e-4 if case.family == "transformer" else 2e-3 if case.has_batch_norm else 2e-4
     if not training.linear_lr_scaling:  # else the processes count in full, see with_linear_rate
         batch *= case.num_processes
     scale = {
-        "sgd": 50.0, "schedule_free_sgd": 1000.0, "rmsprop": 0.3, "adagrad": 3.0, "lion": 0.2,
-        "schedule_free_adamw": 2.0,
+        "sgd": 25.0, "schedule_free_sgd": 500.0, "rmsprop": 0.15, "adagrad": 1.5, "lion": 0.1,
     }.get(training.optim, 1.0)  # fmt: skip
     rate = base * scale * math.sqrt(batch / 32)
     rate = min(1.0, float(f"{rate:.2g}"))
-    return rate, f"{significant(base)} suits AdamW on a {case.family} with 32 images a step"
+    kind = "convnet without batch norm" if base == 2e-4 else case.family
+    return rate, f"{significant(base)} suits AdamW on a {kind} with 32 images a step"
 
 
 def _weight_decay(config: RunConfig, case: Case) -> tuple[float, str]:
     if config.training.optim == "schedule_free_sgd":
-        return 5e-5, "the decay acts through the learning rate, which is large here"
+        return 1e-4, "the decay acts through the learning rate, which is large here"
     if config.training.optim == "sgd":
-        return 1e-3, "the decay acts through the learning rate, which is large here"
+        return 2e-3, "the decay acts through the learning rate, which is large here"
     return 0.05, "it is what fine-tuning with AdamW mostly takes"
 
 
@@ -191,6 +194,10 @@ def _batch_norm(config: RunConfig, case: Case) -> tuple[str, str]:
 def _preset(config: RunConfig, case: Case) -> tuple[str, str]:
     if config.model.strategy == "head":
         return "none", "without it the features are computed once, and the head trains in seconds"
+    if (config.training.num_train_epochs or MAX_EPOCHS) < FEW_EPOCHS:
+        return "none", "in so few epochs the network does not learn its images by heart"
+    if case.has_characters:
+        return "documents", "the classes are single characters, which are not to be mirrored"
     return "light", "pictures that may be mirrored and slightly cropped are the usual case"
 
 

@@ -31,7 +31,10 @@ from superft_hf.training.strategy import Strategy
 from superft_hf.training.tasks import TaskRun
 
 TIMED_STEPS = 4
-"""Steps that are timed, after one that allocates."""
+"""Steps that are timed to tell ways of computing apart, after one that allocates."""
+
+PACE_STEPS = 12
+"""Steps that are timed to tell how long a run will take: the first ones are slower than the rest."""
 
 ENOUGH_S = 2.0
 """When steps have taken so long together, no more are timed."""
@@ -86,25 +89,25 @@ class Bench:
         """
         return min(self._step_times(variant))
 
-    def mean_step_s(self, variant: Variant) -> float:
-        """Seconds of an update as they will be on the whole. Raises RuntimeError."""
-        return statistics.fmean(self._step_times(variant))
+    def usual_step_s(self, variant: Variant) -> float:
+        """Seconds of an update as most will be. Raises RuntimeError."""
+        return statistics.median(self._step_times(variant, PACE_STEPS))
 
     def first_step_s(self, variant: Variant) -> float:
         """Seconds of the first step in this way: those of the compilation, where there is one."""
         with self._using(variant) as (model, batch):
             return self._timed_step(model, batch, variant)
 
-    def _step_times(self, variant: Variant) -> list[float]:
-        if variant not in self._times:
-            times: list[float] = []
+    def _step_times(self, variant: Variant, count: int = TIMED_STEPS) -> list[float]:
+        """Seconds of so many updates, or of as many as there is time for."""
+        times = self._times.setdefault(variant, [])
+        if not times or (len(times) < count and sum(times) < ENOUGH_S):
             with self._using(variant) as (model, batch):
-                spent_s = self._timed_step(model, batch, variant)
-                while not times or (len(times) < TIMED_STEPS and spent_s < ENOUGH_S):
+                spent_s = sum(times) + self._timed_step(model, batch, variant)
+                while not times or (len(times) < count and spent_s < ENOUGH_S):
                     times.append(self._timed_step(model, batch, variant))
                     spent_s += times[-1]
-            self._times[variant] = times
-        return self._times[variant]
+        return times
 
     def load_s(self, num_workers: int = 0, batches: int = 2, skipped: int = 1) -> float:
         """Seconds until the loader has the next batch of images that were seen before.

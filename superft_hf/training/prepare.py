@@ -18,7 +18,7 @@ from transformers import TrainingArguments, set_seed
 
 from superft_hf.config import RunConfig
 from superft_hf.errors import ModelError
-from superft_hf.recipe.rules import MAX_EPOCHS, MIN_EPOCHS, with_values
+from superft_hf.recipe.rules import MAX_EPOCHS, with_values
 from superft_hf.sources.scan import Scan
 from superft_hf.training import budget, probes, resolve
 from superft_hf.training.arguments import training_arguments
@@ -120,7 +120,7 @@ class _Budget:
         task = bench.task
         pace, left_s = self._look(config, bench)
         epochs, size = self._epochs(config, pace, left_s), task.image_size
-        if epochs < MIN_EPOCHS and budget.can_shrink(self._asked, size):
+        if epochs < budget.ENOUGH_EPOCHS and budget.can_shrink(self._asked, size):
             for smaller in budget.smaller_sizes(pace, left_s, self._amount(config), size):
                 try:
                     config, task = _load(with_values(config, {"model.image_size": smaller}), self._scan)
@@ -133,7 +133,7 @@ class _Budget:
                 pace, left_s = self._look(config, bench)
                 epochs = self._epochs(config, pace, left_s)
                 self._say("Image size: %d px, for want of time.", smaller)
-                if epochs >= MIN_EPOCHS:
+                if epochs >= budget.ENOUGH_EPOCHS:
                     break
         bench.close()
         return self._settled(config, task, max(1, epochs))

@@ -10,6 +10,7 @@ from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
 )
 
@@ -236,6 +237,7 @@ def _finish(context: RunContext, task: TaskRun, trainer: RunTrainer) -> None:
         **record.facts,
         "train_images_timed": trainer.clock.images,
         "train_seconds_timed": trainer.clock.seconds,
+        "train_runtime": _train_runtime(state),
         "train_seconds_waiting": trainer.clock.waiting_s,
         "peak_memory_bytes": peak_memory_bytes(trainer.args.device),
     }
@@ -245,3 +247,10 @@ def _finish(context: RunContext, task: TaskRun, trainer: RunTrainer) -> None:
         global_step=state.global_step, epoch=float(state.epoch or 0),
     )  # fmt: skip
     logger.info("completed: the best model is saved, and test was evaluated")
+
+
+def _train_runtime(state: TrainerState) -> float | None:
+    """Seconds of training with its evaluations and checkpoints, since the run was last begun or resumed."""
+    return next(
+        (line["train_runtime"] for line in reversed(state.log_history) if "train_runtime" in line), None
+    )

@@ -1,12 +1,13 @@
 """What the rule chooses for which case, and that it leaves alone what is set."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from superft_hf.config import RunConfig
 from superft_hf.config_file import make_config, value_of
-from superft_hf.recipe.case import Case
+from superft_hf.recipe.case import Case, make_case
 from superft_hf.recipe.decided import roughly
 from superft_hf.recipe.rules import MAX_EPOCHS, MIN_EPOCHS, decide, suggest, undecided
 from superft_hf.settings import all_settings
@@ -58,12 +59,27 @@ def test_suggest__says_why_in_half_a_sentence():
 
 
 def test_learning_rate__by_family_optimizer_and_batch():
-    assert chosen("training.learning_rate", SMALL, training={"per_device_train_batch_size": 32}) == 1e-3
+    assert chosen("training.learning_rate", SMALL, training={"per_device_train_batch_size": 32}) == 2e-3
     assert chosen("training.learning_rate", TRANSFORMER, training={"per_device_train_batch_size": 32}) == 1e-4
     four = {"per_device_train_batch_size": 32, "gradient_accumulation_steps": 4}
-    assert chosen("training.learning_rate", SMALL, training=four) == 2e-3  # the root of the batch
+    assert chosen("training.learning_rate", SMALL, training=four) == 4e-3  # the root of the batch
     sgd = {"per_device_train_batch_size": 32, "optim": "sgd"}
     assert chosen("training.learning_rate", SMALL, training=sgd) == 5e-2
+
+
+def test_learning_rate__less_without_batch_norm():
+    convnext = replace(SMALL, has_batch_norm=False)
+    assert chosen("training.learning_rate", convnext, training={"per_device_train_batch_size": 32}) == 2e-4
+
+
+def test_preset__none_in_few_epochs_and_no_mirror_for_characters():
+    assert chosen("augmentation.preset", SMALL) == "light"
+    assert chosen("augmentation.preset", SMALL, training={"num_train_epochs": 11}) == "none"
+    assert chosen("augmentation.preset", SMALL, training={"num_train_epochs": 12}) == "light"
+    digits = make_case(config_of(), None, [9] * 10, class_names="0123456789")
+    assert chosen("augmentation.preset", digits) == "documents"
+    two = make_case(config_of(), None, [9] * 2, class_names="01")
+    assert not two.has_characters and chosen("augmentation.preset", two) == "light"
 
 
 def test_weight_decay__times_the_rate_is_about_the_same_for_all():
@@ -73,7 +89,7 @@ def test_weight_decay__times_the_rate_is_about_the_same_for_all():
             training["momentum"] = 0.9
         rate = chosen("training.learning_rate", SMALL, training=training)
         decay = chosen("training.weight_decay", SMALL, training=training)
-        assert rate * decay == pytest.approx(5e-5)
+        assert rate * decay == pytest.approx(1e-4)
 
 
 def test_epochs__more_for_few_images_within_limits():

@@ -30,10 +30,10 @@ def test_total_s():
     assert total_s(PACE, AMOUNT, epochs=3) == 3 * 24 + 19
 
 
-def test_smaller_sizes__three_epochs_by_the_number_of_pixels():
-    # 3 × 24 + 19 = 91 s at 224 px; a quarter of the time is half the side.
-    assert list(smaller_sizes(PACE, 91 / 4, AMOUNT, 224)) == [96, 64]
-    assert list(smaller_sizes(PACE, 91 * 0.99, AMOUNT, 224)) == [192, 160, 128, 96, 64]
+def test_smaller_sizes__five_epochs_by_the_number_of_pixels():
+    # 5 × 24 + 19 = 139 s at 224 px; a quarter of the time is half the side.
+    assert list(smaller_sizes(PACE, 139 / 4, AMOUNT, 224)) == [96, 64]
+    assert list(smaller_sizes(PACE, 139 * 0.99, AMOUNT, 224)) == [192, 160, 128, 96, 64]
     assert list(smaller_sizes(PACE, -10, AMOUNT, 224)) == [64]
 
 
@@ -46,7 +46,7 @@ def test_can_shrink__only_what_was_left_to_the_rule(tiny_config, asked, size, ca
 
 def test_measure_pace__loader_processes_work_beside_the_step(monkeypatch):
     class Stand:
-        def mean_step_s(self, variant):
+        def usual_step_s(self, variant):
             return 1.0
 
         def first_load_s(self):
@@ -65,7 +65,7 @@ def test_measure_pace__loader_processes_work_beside_the_step(monkeypatch):
 def slow_steps(monkeypatch):
     """Steps that take 1 ms for every 32 × 32 pixels of an image."""
 
-    def step_times(self, variant):
+    def step_times(self, variant, count=0):
         return [(self.task.image_size / 32) ** 2 / 1000]
 
     monkeypatch.setattr(bench.Bench, "_step_times", step_times)
@@ -90,11 +90,11 @@ def prepared(store, monkeypatch):
     return make
 
 
-def test_a_smaller_size_where_three_epochs_do_not_fit(tiny_config, prepared, slow_steps, monkeypatch):
-    """42 images in batches of 8 are 6 updates; at 160 px each takes 25 ms, so that 3 epochs take 450 ms."""
+def test_a_smaller_size_where_five_epochs_do_not_fit(tiny_config, prepared, slow_steps, monkeypatch):
+    """42 images in batches of 8 are 6 updates; at 160 px each takes 25 ms, so that 5 epochs take 750 ms."""
     monkeypatch.setitem(rules._RULES, "model.image_size", lambda config, case: (160, "of the test"))
     config = tiny_config("resnet", training={"time_budget_s": 10.0})
-    for left_s, size, epochs in ((0.5, 160, 3), (0.2, 96, 3), (0.01, 64, 1), (10.0, 160, 30)):
+    for left_s, size, epochs in ((0.8, 160, 5), (0.3, 96, 5), (0.01, 64, 1), (10.0, 160, 30)):
         found = prepared(config, left_s)
         assert (found.task.image_size, found.config.model.image_size) == (size, size)
         assert found.config.training.num_train_epochs == epochs
