@@ -1,6 +1,6 @@
 """How fast the Errors page is with many classes and many images, and how much memory it takes.
 
-    python benchmarks/predictions.py [--rows 50000] [--classes 1000] [--epochs 10] [--many 1000000]
+    python -m benchmarks.predictions [--rows 50000] [--classes 1000] [--epochs 10] [--many 1000000]
 
 Makes two runs in a temporary folder: a wide one with many classes and a file for each epoch, and a long one
 with many images of 101 classes, of which the 20 highest logits are kept. Measures what the pages ask of the
@@ -13,18 +13,30 @@ The pictures are those of sample:digits.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.predictions_figures import Figure, as_row, made_of, timed
+from benchmarks.predictions_page import (
+    IMAGES_TAB,
+    STEP,
+    drawn,
+    is_waiting,
+    open_tab,
+    press_on_images,
+    press_on_matrix,
+    press_on_thresholds,
+    save_and_reset,
+    wait_as_the_page,
+)
 from superft_hf.config_file import make_config
 from superft_hf.engine.devices import cpu_cores
 from superft_hf.evaluation import history, prediction_query
@@ -39,28 +51,11 @@ from superft_hf.store import RunStore
 
 WIDE, LONG = "wide", "long"
 LONG_CLASSES = 101
-STEP = 100
-REPEATS = 5
 PAGE = 24
-FIRST_VIEW_S, INTERACTION_S, MEMORY_BYTES = 1.5, 0.5, 2**30
-IMAGES_TAB = ":material/photo_library: Images"
+FIRST_VIEW_S = 1.5
+ROOT = Path(__file__).parents[1]
 CALIBRATION_TAB = ":material/balance: Calibration"
 THRESHOLDS_TAB = ":material/tune: Thresholds"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table: a time in seconds, and the limit for it if there is one.
-
-    `cpu_seconds` is the time that the process computed, all its threads together: on a busy machine it says
-    more than the time that passed. `memory_bytes` is the highest memory so far.
-    """
-
-    what: str
-    seconds: float
-    cpu_seconds: float
-    limit: float | None = None
-    memory_bytes: int = field(default_factory=lambda: _highest_memory())
 
 
 def main() -> None:
@@ -95,7 +90,7 @@ def print_part(which: str, asked: argparse.Namespace) -> None:
     for mode in ("plain", "ask", "draw"):
         found = plain if mode == "plain" else _child(mode, which, asked)
         for figure in (Figure(**values) for values in found):
-            print(_line(figure, Figure(**plain[0])), flush=True)
+            print(as_row(figure, Figure(**plain[0])), flush=True)
 
 
 def make(asked: argparse.Namespace) -> dict[str, Any]:
@@ -145,7 +140,7 @@ def plain(asked: argparse.Namespace) -> list[dict[str, Any]]:
 
     path = _paths(asked)[-1]
     return [
-        asdict(_timed("`pandas.read_parquet` of the largest file", lambda: pd.read_parquet(path), 3, None))
+        asdict(timed("`pandas.read_parquet` of the largest file", lambda: pd.read_parquet(path), 3, None))
     ]
 
 
@@ -161,17 +156,17 @@ def ask(asked: argparse.Namespace) -> list[dict[str, Any]]:
     text = read_texts(path, [len(rows) // 2])["image"].iloc[0]
     wrong, margin = Filter(outcome="wrong", confidence=(0.2, 0.9)), Order("margin")
     figures = [
-        _timed("numbers of all images", lambda: read_numbers(path)),
-        _timed("confusion matrix", lambda: confusion_matrix(labels, predictions, num_classes)),
-        _timed("all images by loss", lambda: prediction_query.find(path)),
-        _timed("wrong and within a range, by margin", lambda: prediction_query.find(path, wrong, margin)),
-        _timed("by a text in the file name", lambda: prediction_query.find(path, Filter(text=text))),
-        _timed("a page deep in all images by loss", lambda: _read_page(path, everything, generator)),
+        timed("numbers of all images", lambda: read_numbers(path)),
+        timed("confusion matrix", lambda: confusion_matrix(labels, predictions, num_classes)),
+        timed("all images by loss", lambda: prediction_query.find(path)),
+        timed("wrong and within a range, by margin", lambda: prediction_query.find(path, wrong, margin)),
+        timed("by a text in the file name", lambda: prediction_query.find(path, Filter(text=text))),
+        timed("a page deep in all images by loss", lambda: _read_page(path, everything, generator)),
     ]  # fmt: skip
     if len(paths) > 1:
         figures += [
-            _timed("answers of all epochs", lambda: history.read_answers(paths)),
-            _timed("disagreement", lambda: history.disagreement(history.read_answers(paths))),
+            timed("answers of all epochs", lambda: history.read_answers(paths)),
+            timed("disagreement", lambda: history.disagreement(history.read_answers(paths))),
         ]
     return [asdict(figure) for figure in figures]
 
@@ -181,136 +176,36 @@ def draw(asked: argparse.Namespace) -> list[dict[str, Any]]:
     from streamlit.testing.v1 import AppTest
 
     run = _run(asked)
-    app = Path(__file__).parents[1] / "dashboard" / "app.py"
+    app = ROOT / "dashboard" / "app.py"
     warm = AppTest.from_file(str(app), default_timeout=300)
     warm.switch_page("app_pages/runs.py")
-    _drawn(warm)  # a server that has shown a page has its modules
+    drawn(warm)  # a server that has shown a page has its modules
     shown = AppTest.from_file(str(app), default_timeout=300)
     shown.query_params["run"] = run.run_id
     shown.switch_page("app_pages/errors.py")
-    figures = [_figure("**page: first view**", [_drawn(shown)], FIRST_VIEW_S)]
+    figures = [made_of("**page: first view**", [drawn(shown)], FIRST_VIEW_S)]
     titles = [tab.label for tab in shown.tabs]
-    figures += _press_on_matrix(shown, run, _paths(asked)[-1])
-    figures += _press_on_images(shown)
+    figures += press_on_matrix(shown, run, _paths(asked)[-1])
+    figures += press_on_images(shown)
     for title in titles:
         if title in (titles[0], IMAGES_TAB):
             continue
         begun, begun_cpu = time.perf_counter(), time.process_time()
-        figures.append(_figure(f"page: open {title.split(': ')[-1]}", [_open_tab(shown, title)]))
-        if title == CALIBRATION_TAB and _is_waiting(shown):
-            _wait_as_the_page(shown)
+        figures.append(made_of(f"page: open {title.split(': ')[-1]}", [open_tab(shown, title)]))
+        if title == CALIBRATION_TAB and is_waiting(shown):
+            wait_as_the_page(shown)
             took = time.perf_counter() - begun, time.process_time() - begun_cpu
-            figures.append(_figure("page: open Calibration, to its last figure", [took], None))
+            figures.append(made_of("page: open Calibration, to its last figure", [took], None))
         if title == CALIBRATION_TAB:
-            figures += _save_and_reset(shown, "calibration", "temperature")
+            figures += save_and_reset(shown, "calibration", "temperature")
         if title == THRESHOLDS_TAB:
-            figures += _press_on_thresholds(shown)
+            figures += press_on_thresholds(shown)
     return [asdict(figure) for figure in figures]
 
 
 MODES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "make": make, "plain": plain, "ask": ask, "draw": draw,
 }  # fmt: skip
-
-
-def _press_on_matrix(shown: Any, run: RunRecord, path: Path) -> list[Figure]:
-    rows = read_numbers(path)
-    wrong = rows[rows["label"] != rows["prediction"]].iloc[:REPEATS]
-    cells = []
-    for label, prediction in zip(wrong["label"].tolist(), wrong["prediction"].tolist(), strict=True):
-        shown.session_state[f"errors_cell_{run.run_id}"] = ("cell", label, prediction, False)
-        cells.append(_drawn(shown))
-    figures = [_figure("page: cell chosen", cells)]
-    slider = next((one for one in shown.select_slider if one.key == "errors_epoch"), None)
-    if slider is None:
-        return figures
-    moves = []
-    for number in range(1, min(REPEATS, len(slider.options) - 1) + 1):
-        shown.query_params["step"] = str(number * STEP)
-        moves.append(_drawn(shown))
-    shown.query_params["step"] = str(run.best_step)  # it alone keeps the logits of every class
-    _drawn(shown)
-    return [*figures, _figure("page: epoch slider moved", moves)]
-
-
-def _press_on_images(shown: Any) -> list[Figure]:
-    figures = [_figure("page: open Images", [_open_tab(shown, IMAGES_TAB)])]
-    turns = []
-    for number in (2, 3, 4, 5, 6):
-        shown.main.get("pagination")[0].set_value(number)
-        turns.append(_drawn(shown))
-    figures.append(_figure("**page: next page of images**", turns))
-    typed = next((one for one in shown.main.number_input if one.label == "Go to page"), None)
-    if typed is not None:
-        typed.set_value(int(typed.proto.max) - 3)
-        figures.append(_figure("page: a far page of images", [_drawn(shown)]))
-    for what, change in (
-        ("filtered: wrong", lambda: shown.segmented_control(key="images_outcome").set_value("wrong")),
-        ("filtered: confidence", lambda: shown.slider(key="images_confidence").set_value((20.0, 80.0))),
-        ("filtered: class", lambda: shown.multiselect(key="images_labels").set_value([3])),
-        ("filtered: text", lambda: shown.text_input(key="images_text").set_value("1")),
-        ("sorted by confidence", lambda: shown.selectbox(key="images_sort").set_value("-confidence")),
-        ("sorted by disagreement", lambda: shown.selectbox(key="images_sort").set_value("-disagreement")),
-    ):
-        orders = shown.session_state["images_sort"], shown.selectbox(key="images_sort").options
-        if "disagreement" in what and not any("isagreement" in one for one in orders[1]):
-            continue
-        change()
-        figures.append(_figure(f"page: images {what}", [_drawn(shown)]))
-    return figures
-
-
-def _press_on_thresholds(shown: Any) -> list[Figure]:
-    """The first press comes at once, while the logits of the other classes are still being read."""
-    moves = []
-    for number in range(REPEATS + 1):
-        limit = next((one for one in shown.select_slider if one.key == "thresholds_limit"), None)
-        if limit is None:
-            return []
-        limit.set_value(float(limit.options[len(limit.options) // 2 + number]))
-        moves.append(_drawn(shown))
-    return [
-        _figure("page: threshold moved at once", moves[:1]),
-        _figure("page: threshold moved", moves[1:]),
-        *_save_and_reset(shown, "thresholds", "operating point"),
-    ]
-
-
-def _save_and_reset(shown: Any, view: str, what: str) -> list[Figure]:
-    save = next((one for one in shown.button if one.key == f"{view}_save"), None)
-    if save is None or save.disabled:
-        return []
-    save.click()
-    saved = _figure(f"page: {what} saved", [_drawn(shown)])
-    shown.button(key=f"{view}_reset").click()
-    return [saved, _figure(f"page: {what} reset", [_drawn(shown)])]
-
-
-def _is_waiting(shown: Any) -> bool:
-    from dashboard.error_views import calibration
-
-    return any(calibration.WAITING in one.value for one in shown.markdown)
-
-
-def _wait_as_the_page(shown: Any) -> None:
-    """Looks again as often as the page does in a browser, until nothing is left to compute."""
-    from dashboard.error_views import calibration
-
-    while _is_waiting(shown):
-        time.sleep(float(calibration.POLL.removesuffix("s")))
-        _drawn(shown)
-
-
-def _open_tab(shown: Any, title: str) -> tuple[float, float]:
-    shown.session_state["errors_view"] = title
-    return _drawn(shown)
-
-
-def _drawn(shown: Any) -> tuple[float, float]:
-    took = _took(shown.run)
-    if shown.exception:
-        print(f"  {shown.exception[0].value}", file=sys.stderr)
-    return took
 
 
 def _logits(labels: np.ndarray, num_classes: int, num_epochs: int) -> Iterator[np.ndarray]:
@@ -347,52 +242,19 @@ def _paths(asked: argparse.Namespace) -> list[Path]:
     return [paths.prediction_file("eval", step) for step in paths.prediction_steps("eval")]
 
 
-def _timed(
-    what: str, call: Callable[[], Any], repeats: int = REPEATS, limit: float | None = INTERACTION_S
-) -> Figure:
-    return _figure(what, [_took(call) for _ in range(repeats)], limit)
-
-
-def _figure(what: str, times: list[tuple[float, float]], limit: float | None = INTERACTION_S) -> Figure:
-    seconds, cpu_seconds = (statistics.median(column) for column in zip(*times, strict=True))
-    return Figure(what, seconds, cpu_seconds, limit)
-
-
-def _took(call: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds that pass, and seconds of computing."""
-    begun, begun_cpu = time.perf_counter(), time.process_time()
-    call()
-    return time.perf_counter() - begun, time.process_time() - begun_cpu
-
-
-def _line(figure: Figure, plain: Figure) -> str:
-    is_slow = figure.limit is not None and figure.seconds > figure.limit
-    is_large = figure.limit is not None and figure.memory_bytes > MEMORY_BYTES
-    cells = [
-        figure.what,
-        _ms(figure.seconds) + (" **over**" if is_slow else ""),
-        _ms(figure.cpu_seconds),
-        f"{figure.seconds / plain.seconds:.2f}",
-        "" if figure.limit is None else _ms(figure.limit),
-        f"{figure.memory_bytes / 2**20:,.0f} MiB" + (" **over**" if is_large else ""),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:,.0f} ms"
-
-
-def _highest_memory() -> int:
-    """The most memory that this process held, in bytes; getrusage would tell of its parent's as well."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
 def _child(mode: str, which: str, asked: argparse.Namespace) -> Any:
     sizes = [f"--rows={asked.rows}", f"--classes={asked.classes}", f"--epochs={asked.epochs}"]
-    command = [sys.executable, __file__, mode, asked.home, which, *sizes, f"--many={asked.many}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.predictions",
+        mode,
+        asked.home,
+        which,
+        *sizes,
+        f"--many={asked.many}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     lines = [line for line in done.stderr.splitlines() if "ScriptRunContext" not in line]
     if done.returncode:
         raise SystemExit("\n".join(lines))

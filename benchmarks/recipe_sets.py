@@ -9,6 +9,7 @@ choice, and never published.
 import csv
 import gzip
 import io
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ CELLS = {"train": 400, "eval": 60, "test": 150}
 
 CELLS_LEFT = 105
 """Certain cells a class that the small form leaves over: the defective ones are all taken then."""
+
+FEW = 5
+"""Pictures a class of train and eval in the sets named `…-few`."""
 
 FASHION = {"train": 100, "eval": 30, "test": 100}
 """Pictures a class of Fashion-MNIST; those of test come from its own test set."""
@@ -102,8 +106,29 @@ def _published(folder: Path, _: Path) -> None:
                 _put(wheel, rows[index][0], folder / split / kinds[index])
 
 
+def _cells_few(folder: Path, source: Path) -> None:
+    """Five cells a class for training and for eval, of those of the small form; its test part."""
+    _first_of(prepare("solar-cells-400", folder.parent, source), folder)
+
+
 def _fashion(folder: Path, source: Path) -> None:
     _write_fashion(folder, source, (("train", ("train", "eval")), ("t10k", ("test",))))
+
+
+def _fashion_few(folder: Path, source: Path) -> None:
+    """Likewise of Fashion-MNIST."""
+    _first_of(prepare("fashion-100", folder.parent, source), folder)
+
+
+def _first_of(whole: Path, folder: Path) -> None:
+    """Copies FEW pictures a class of train and eval, by name, and all of test."""
+    for kind in sorted(one for one in whole.glob("*/*") if one.is_dir()):
+        split = kind.parent.name
+        names = sorted(path.name for path in kind.iterdir())
+        target = folder / split / kind.name
+        target.mkdir(parents=True)
+        for name in names if split == "test" else names[:FEW]:
+            shutil.copyfile(kind / name, target / name)
 
 
 def _fashion_fit(folder: Path, source: Path) -> None:
@@ -140,6 +165,7 @@ def _digits(folder: Path, _: Path) -> None:
 SETS: dict[str, Callable[[Path, Path], None]] = {
     "solar-cells-400": _cells, "fashion-100": _fashion, "digits": _digits,
     "solar-cells-published": _published, "solar-cells-fit": _cells_fit, "fashion-fit": _fashion_fit,
+    "solar-cells-few": _cells_few, "fashion-few": _fashion_few,
 }  # fmt: skip
 
 

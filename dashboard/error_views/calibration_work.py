@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock, get_native_id
+from typing import TypeVar
 
 import numpy as np
 import streamlit as st
@@ -35,6 +36,8 @@ from superft_hf.evaluation.prediction_files import read_logit_blocks
 
 INLINE_VALUES = 2_000_000
 """Logits of up to so many are computed while the page waits: under 0.2 s."""
+
+T = TypeVar("T")
 
 Pair = tuple[Calibration, Calibration | None]
 """At temperature 1, and at another one if there is one."""
@@ -203,10 +206,22 @@ def _begun(
     _compute: Callable[[], Found],
     _is_small: bool,
 ) -> Future[Found]:
-    if not _is_small:
-        return _pool().submit(_compute)
-    done: Future[Found] = Future()
-    done.set_result(_compute())
+    return _submitted(_compute, is_small=_is_small)
+
+
+def begun(compute: Callable[[], T], scores: Scores) -> Future[T]:
+    """Computes something of one evaluation, beside the page unless it is small.
+
+    The page waits for a small one, whose errors are raised here.
+    """
+    return _submitted(compute, is_small=scores.num_values <= INLINE_VALUES)
+
+
+def _submitted(compute: Callable[[], T], *, is_small: bool) -> Future[T]:
+    if not is_small:
+        return _pool().submit(compute)
+    done: Future[T] = Future()
+    done.set_result(compute())
     return done
 
 

@@ -1,13 +1,15 @@
 """Operating points: curves of one class against the rest, thresholds and costs, and what they lead to."""
 
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from dashboard import charts, formats, messages, readers, state
+from dashboard import charts, dialogs, formats, messages, readers, state
 from dashboard.curve_charts import Curve, Mark, precision_recall_figure, roc_figure
-from dashboard.error_views import calibration_work, thresholds_data, thresholds_outcome
+from dashboard.error_views import calibration_work, thresholds_data, thresholds_outcome, thresholds_work
 from dashboard.error_views.thresholds_data import Scores
 from dashboard.error_views.view import View
 from dashboard.look import card_head
@@ -16,9 +18,9 @@ from superft_hf.errors import DataNotFoundError, SuperFTError
 from superft_hf.evaluation.classification import confusion_matrix
 from superft_hf.evaluation.curves import EXACT_SCORES, GRID, Averages, Counts
 from superft_hf.evaluation.decision import MAX_BAND, MIN_THRESHOLD, Decision, in_words, plain_decision
-from superft_hf.evaluation.threshold_search import suggest_thresholds
 
 CLASS, LIMIT, BAND = "thresholds_class", "thresholds_limit", "thresholds_band"
+POLL = "0.4s"
 COST_FP, COST_FN = "thresholds_cost_fp", "thresholds_cost_fn"
 MAX_COST = 1e6
 EVEN_CLASSES = 20
@@ -48,9 +50,10 @@ def _draw(view: View) -> None:
     if decision is None or decision.class_names != names or decision.temperature != start.temperature:
         decision = start
     is_choosable = thresholds_data.is_choosable(view)
+    decision, search = thresholds_work.take_found(view.record.run_id, decision)
     with st.container(border=True):
-        label = _draw_choice(view, scores, decision, is_choosable=is_choosable)
-        _draw_curves(scores, decision, label)
+        label = _draw_choice(view, scores, decision, is_choosable=is_choosable, is_searching=bool(search))
+        averaging = _draw_curves(scores, decision, label)
     pair = thresholds_outcome.before_and_after(scores, decision)
     with st.container(border=True):
         thresholds_outcome.draw(view, scores, decision, label, pair)
@@ -61,9 +64,20 @@ def _draw(view: View) -> None:
     if is_choosable and not decision.takes_likeliest:
         test = thresholds_data.read_test(view)
         calibration_work.measure_ahead(scores, test, decision.temperature)
+    waiting = [one for one in (search.future if search else None, averaging) if one is not None]
+    if waiting:
+        dialogs.poll(_wait, POLL, waiting)
 
 
-def _draw_choice(view: View, scores: Scores, decision: Decision, *, is_choosable: bool) -> int:
+def _wait(futures: list[Future[Any]]) -> None:
+    """Draws the page anew once something is there, and only then."""
+    if any(one.done() for one in futures):
+        st.rerun()
+
+
+def _draw_choice(
+    view: View, scores: Scores, decision: Decision, *, is_choosable: bool, is_searching: bool
+) -> int:
     """Class, costs, threshold and band. Returns the class id."""
     run_id, names = view.record.run_id, view.evaluation.class_names
     calibrated = (
@@ -97,7 +111,7 @@ def _draw_choice(view: View, scores: Scores, decision: Decision, *, is_choosable
             on_change=_take_costs, args=args, help="An image of this class that is not taken for it.",
         )  # fmt: skip
     with grid.cell(), st.container(gap="xxsmall"):
-        _draw_suggest(scores, decision, label)
+        _draw_suggest(scores, decision, label, is_searching=is_searching)
     left, right = st.columns([2, 1], gap="medium")
     with left:
         _draw_limit(decision, label, args)
@@ -133,26 +147,27 @@ def _draw_limit(decision: Decision, label: int, args: tuple[str, Decision, int])
     )  # fmt: skip
 
 
-def _draw_suggest(scores: Scores, decision: Decision, label: int) -> None:
+def _draw_suggest(scores: Scores, decision: Decision, label: int, *, is_searching: bool) -> None:
     run_id, is_binary = scores.evaluation.run_id, decision.num_classes == 2
-    st.markdown(":small[Suggest for the least cost]")
+    st.markdown(f":small[{thresholds_work.SEARCHING if is_searching else 'Suggest for the least cost'}]")
     with st.container(horizontal=True, gap="xsmall"):
         if not is_binary:
             st.button(
                 "This class", key="thresholds_suggest", on_click=_suggest,
-                args=(run_id, scores, decision, [label]),
+                args=(run_id, scores, decision, [label]), disabled=is_searching,
                 help="The threshold with the least cost on eval, while the others stay.",
             )  # fmt: skip
         st.button(
             "Suggest" if is_binary else "All classes", key="thresholds_suggest_all", on_click=_suggest,
-            args=(run_id, scores, decision, None),
+            args=(run_id, scores, decision, None), disabled=is_searching,
             help="The threshold with the least cost on eval."
             if is_binary
             else "Thresholds are moved one after the other, each to where all eval images cost least.",
         )  # fmt: skip
 
 
-def _draw_curves(scores: Scores, decision: Decision, label: int) -> None:
+def _draw_curves(scores: Scores, decision: Decision, label: int) -> Future[Averages] | None:
+    """The two charts. Returns the averages that are still being computed, if they are asked for."""
     names, evaluation = scores.evaluation.class_names, scores.evaluation
     counts = scores.counts(label, decision.temperature)
     is_large = scores.num_values > EXACT_SCORES
@@ -160,7 +175,9 @@ def _draw_curves(scores: Scores, decision: Decision, label: int) -> None:
         "Averages over the classes", value=not is_large, key="thresholds_averages",
         help="Macro: the mean of the classes' curves. Micro: all answers together, one against the rest.",
     )  # fmt: skip
-    averages = scores.averages(decision.temperature) if shown else None
+    averaging = thresholds_work.averages(scores, decision.temperature) if shown else None
+    averages = averaging.result() if averaging is not None and averaging.done() else None
+    is_waiting = averaging is not None and averages is None
     name = formats.plain(charts.shortened(names[label], 40))
     if counts is None:
         size = int((scores.labels == label).sum())
@@ -189,7 +206,9 @@ def _draw_curves(scores: Scores, decision: Decision, label: int) -> None:
             theme="streamlit", config=charts.CONFIG, key="thresholds_pr",
             alt=f"Precision-recall curve of {names[label]}",
         )  # fmt: skip
-    st.markdown(f":small[:gray[{_curve_note(counts, averages, limit)}]]")
+    parts = [_curve_note(counts, averages, limit), thresholds_work.AVERAGING if is_waiting else ""]
+    st.markdown(f":small[:gray[{' · '.join(part for part in parts if part)}]]")
+    return averaging if is_waiting else None
 
 
 def _lines(
@@ -332,11 +351,9 @@ def _take_costs(run_id: str, decision: Decision, label: int) -> None:
 
 def _suggest(run_id: str, scores: Scores, decision: Decision, classes: list[int] | None) -> None:
     try:
-        found = suggest_thresholds(scores.logits, scores.labels, decision, classes)
+        thresholds_work.search(run_id, scores, decision, classes)
     except DataNotFoundError as error:
         messages.show(error)
-        return
-    state.change_operating_point(run_id, replace(decision, thresholds=found))
 
 
 def _most_missed(scores: Scores) -> int:

@@ -19,7 +19,7 @@ from dashboard.examples import Evaluation
 from superft_hf.errors import DataNotFoundError, DecisionError
 from superft_hf.evaluation import curves
 from superft_hf.evaluation import decision as decision_files
-from superft_hf.evaluation.curves import Averages, Counts
+from superft_hf.evaluation.curves import Counts
 from superft_hf.evaluation.decision import ABSTAINS, ChosenOn, Decision, decide
 from superft_hf.evaluation.operating_points import class_probabilities, normalizers
 from superft_hf.evaluation.prediction_files import (
@@ -62,16 +62,6 @@ class Scores:
     labels: np.ndarray
 
     @property
-    def logits(self) -> np.ndarray:
-        """Shape (N, C), dtype float32, read when first asked for. Do not change it in place.
-
-        Raises:
-            DataNotFoundError: If the file is gone, damaged or another one by now.
-        """
-        _wait_for_logits(*self.key)
-        return _held(*self.key).read().values
-
-    @property
     def num_values(self) -> int:
         """N times C."""
         return len(self.labels) * len(self.evaluation.class_names)
@@ -94,10 +84,6 @@ class Scores:
     def counts(self, label: int, temperature: float) -> Counts | None:
         """The curves of one class against the rest; None when they are not defined."""
         return _counts(self.key, label, temperature, self)
-
-    def averages(self, temperature: float) -> Averages:
-        """The curves of all classes, averaged."""
-        return _averages(self.key, temperature, self)
 
     def answers(self, decision: Decision) -> np.ndarray:
         """Class ids by a decision, -1 where there is no answer, shape (N,). Do not change them in place."""
@@ -125,6 +111,16 @@ def read(evaluation: Evaluation) -> Scores | None:
     if not _keeps_every_class(str(evaluation.path), evaluation.stamp):
         return None
     return Scores(evaluation, evaluation.rows["label"].to_numpy())
+
+
+def logits_reader(scores: Scores) -> Callable[[], np.ndarray]:
+    """Reads the logits of every class when it is called, in whichever thread, and keeps them.
+
+    Shape (N, C), dtype float32. Do not change them in place. It raises DataNotFoundError if the file is gone,
+    damaged or another one by now.
+    """
+    held = _held(*scores.key)
+    return lambda: held.read().values
 
 
 def read_test(view: View) -> Scores | None:
@@ -231,12 +227,6 @@ def _keeps_every_class(path: str, stamp: int) -> bool:
     return keeps_every_class(Path(path))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Reading the logits")
-def _wait_for_logits(path: str, stamp: int) -> None:
-    """Only what shows that it takes a while: `_held` alone keeps the logits."""
-    _held(path, stamp).read()
-
-
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _held(path: str, stamp: int) -> _Held:
     return _Held(path, stamp)
@@ -303,10 +293,3 @@ def _of_class(key: tuple[str, int], label: int, temperature: float, _scores: Sco
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _counts(key: tuple[str, int], label: int, temperature: float, _scores: Scores) -> Counts | None:
     return curves.count(_scores.of_class(label, temperature), _scores.labels == label)
-
-
-@st.cache_resource(max_entries=4, show_spinner="Averaging the curves of the classes")
-def _averages(key: tuple[str, int], temperature: float, _scores: Scores) -> Averages:
-    probabilities = _scores.logits / np.float32(temperature)
-    probabilities -= _normalizers(key, temperature, _scores)[:, None].astype(np.float32)
-    return curves.average(np.exp(probabilities, out=probabilities), _scores.labels)

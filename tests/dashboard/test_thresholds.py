@@ -1,11 +1,13 @@
 """Errors, view Thresholds: curves, what can be chosen, and what comes of it."""
 
+import threading
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from dashboard import examples
-from dashboard.error_views import thresholds, thresholds_data
+from dashboard.error_views import calibration_work, thresholds, thresholds_data, thresholds_work
 from superft_hf.errors import DataNotFoundError
 from superft_hf.evaluation import decision as decisions
 from superft_hf.evaluation.decision import ChosenOn, Decision
@@ -15,6 +17,7 @@ from superft_hf.evaluation.prediction_files import (
     read_predictions,
     write_predictions,
 )
+from superft_hf.evaluation.threshold_search import suggest_thresholds
 from tests.factories import (
     make_completed_run,
     make_image_folder,
@@ -127,6 +130,62 @@ def test_view__suggests_from_logits_that_were_not_kept_yet(open_page, store, run
     assert not app.exception and not app.button(key="thresholds_save").disabled
 
 
+@pytest.fixture
+def large(monkeypatch):
+    """Every evaluation counts as large: what needs all logits waits until it is let go."""
+    may_go = threading.Event()
+
+    def read(path):
+        assert may_go.wait(60)
+        return read_logits(path)
+
+    def finish(app):
+        may_go.set()
+        calibration_work._pool().submit(lambda: None).result(60)  # one works at a time
+        return app.run()
+
+    monkeypatch.setattr(calibration_work, "INLINE_VALUES", 0)
+    monkeypatch.setattr(thresholds, "EXACT_SCORES", 0)
+    monkeypatch.setattr(thresholds_data, "read_logits", read)
+    yield finish
+    may_go.set()
+
+
+def test_view__a_search_among_many_logits_goes_on_beside_the_page(open_page, store, run, large):
+    app = open_page("errors", VIEW, run=run.run_id)
+    app.button(key="thresholds_suggest_all").click().run()
+    assert thresholds_work.SEARCHING in words(app) and not app.exception
+    assert app.button(key="thresholds_suggest").disabled and app.button(key="thresholds_save").disabled
+    app.selectbox(key="thresholds_class").set_value(3).run()  # the page is used meanwhile
+    assert thresholds_work.SEARCHING in words(app)
+    large(app)
+    assert thresholds_work.SEARCHING not in words(app)
+    app.button(key="thresholds_save").click().run()
+    one = examples.evaluation(run.run_id, "eval", run.best_step)
+    logits, labels = read_logits(one.path).values, one.rows["label"].to_numpy()
+    plain = decisions.plain_decision(one.class_names, ChosenOn(run.run_id, "eval", run.best_step, 270))
+    assert decision_of(store, run).thresholds == suggest_thresholds(logits, labels, plain)
+
+
+def test_view__what_was_found_for_another_operating_point_is_not_taken(open_page, run, large):
+    app = open_page("errors", VIEW, run=run.run_id)
+    app.selectbox(key="thresholds_class").set_value(3).run()
+    app.button(key="thresholds_suggest_all").click().run()
+    app.slider(key="thresholds_limit").set_value(0.9).run()
+    assert thresholds_work.SEARCHING not in words(app)
+    large(app)
+    assert app.slider(key="thresholds_limit").value == 0.9 and not app.exception
+
+
+def test_view__averages_of_many_logits_follow(open_page, run, large):
+    app = open_page("errors", VIEW, run=run.run_id)
+    app.toggle(key="thresholds_averages").set_value(True).run()
+    assert thresholds_work.AVERAGING in words(app) and len(app.get("plotly_chart")) == 2
+    large(app)
+    assert thresholds_work.AVERAGING not in words(app) and not app.exception
+    assert "macro" in app.get("plotly_chart")[0].proto.spec
+
+
 def test_scores__of_a_class_are_those_of_all_logits(open_page, store, run):
     one = examples.evaluation(run.run_id, "eval", run.best_step)
     logits = read_logits(one.path).values.astype(np.float64)
@@ -140,7 +199,7 @@ def test_scores__of_a_class_are_those_of_all_logits(open_page, store, run):
 def test_scores__a_file_that_was_written_anew_is_not_mixed_with_the_old_numbers(open_page, store, run):
     scores = thresholds_data.read(examples.evaluation(run.run_id, "eval", run.best_step))
     rewrite(store, run, "eval", run.best_step, lambda labels: np.zeros((len(labels), 10)))
-    for ask in (lambda: scores.of_class(0, 1.0), lambda: scores.logits):
+    for ask in (lambda: scores.of_class(0, 1.0), thresholds_data.logits_reader(scores)):
         with pytest.raises(DataNotFoundError, match="written anew"):
             ask()
 
