@@ -121,9 +121,9 @@ def case(config: RunConfig, model: ModelInfo | None) -> Case:
     found = _images(*key)
     if isinstance(found, SuperFTError):
         raise found
-    train, num_classes = found[1].splits["train"], len(found[1].class_names)
-    counts = np.bincount(train.labels, minlength=num_classes).tolist()
-    return make_case(config, model, counts, _sampled_sizes(*key))
+    train, names = found[1].splits["train"], found[1].class_names
+    counts = np.bincount(train.labels, minlength=len(names)).tolist()
+    return make_case(config, model, counts, _sampled_sizes(*key), names)
 
 
 def example_images(

@@ -113,7 +113,15 @@ def test_start__hints_are_computed_from_the_images(open_start, folder):
 
     assert "3 epochs of 4 steps" in text_of(test)
     assert "suggested, because" in text_of(test)
-    assert "suggested: Light, because" in text_of(test)
+    assert "suggested: None, because in so few epochs" in text_of(test)
+    more = open_start(folder, **{"training.num_train_epochs": 12})
+    assert "suggested: Light, because" in text_of(more)
+
+
+def test_start__characters_are_not_mirrored(open_start):
+    assert "suggested: Documents, because the classes are single characters" in text_of(
+        open_start("sample:digits")
+    )
 
 
 def test_start__the_model_card_shows_the_size_that_the_rule_chooses(open_start):
