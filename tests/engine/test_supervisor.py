@@ -22,9 +22,12 @@ CPU = HardwareConfig(devices="cpu")
 
 def test_step__runs_queued_runs_in_order_one_at_a_time(store, supervisor, config, until):
     ids = [store.create_run(config("complete"), by="test").run_id for _ in range(2)]
+    hold = store.run_paths(ids[0]).folder / "hold"
+    hold.touch()
     supervisor.step()
     assert [store.get_run(one).state for one in ids] == [RunState.STARTING, RunState.QUEUED]
     assert store.get_run(ids[1]).waiting_for == "waits for the CPU, which another run uses"
+    hold.unlink()
     passes_until(supervisor, until, lambda: is_in(store, ids[1], RunState.COMPLETED))
     first, second = (store.get_run(one) for one in ids)
     assert first.state is RunState.COMPLETED

@@ -32,6 +32,8 @@ def main() -> int:
     what, _, how = name.partition(" ")
     if what == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if what == "complete":
+        hold()
     change("running", max_steps=10, global_step=4, epoch=0.4, num_train_epochs=1.0)
     sys.stdout.write(f"rank {rank} of {os.environ.get('WORLD_SIZE', '1')} says {what}\n")
     sys.stdout.flush()
@@ -43,8 +45,7 @@ def main() -> int:
     elif what == "die":
         os.kill(os.getpid(), int(how))
     elif what == "exit":
-        while (FOLDER / "hold").exists():
-            time.sleep(0.05)
+        hold()
         sys.stderr.write("it was the weather\n-----\n")
         return int(how)
     elif what == "fail":
@@ -52,6 +53,12 @@ def main() -> int:
         return 1
     change("completed", **COMPLETE)
     return 0
+
+
+def hold() -> None:
+    """Waits while a test keeps a file named `hold` in the run's folder."""
+    while (FOLDER / "hold").exists():
+        time.sleep(0.05)
 
 
 def wait_for_pause(seconds: float, rank: int) -> bool:
